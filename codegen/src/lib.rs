@@ -1,1 +1,22 @@
-//! TODO story
+//! What every compiler shares: the contract between an engine and the tiers.
+//!
+//! A [`Compiler`] turns one function of a [`ModuleEnv`] into a [`FunctionCode`]: position-
+//! independent bytes, relocations, and tables that say for a code offset what can happen there.
+//! Compilers know nothing of the engine; the engine knows compilers only as `dyn Compiler`.
+//!
+//! **Invariant**: the same module, settings and (later) profile give the same `FunctionCode`,
+//! whatever was compiled before and on whatever thread.
+#![forbid(unsafe_code)]
+
+pub mod code;
+pub mod compiler;
+pub mod sites;
+pub mod target;
+
+pub use code::{FunctionCode, Reloc, RelocKind, RelocTarget, TrampolineCode};
+pub use compiler::{
+    CompileError, Compiler, Dump, DumpSet, ModuleEnv, OptLevel, Scratch, Settings, Trampoline,
+    results_in_array,
+};
+pub use sites::{InlineNode, Site, SiteTable, SiteTableBuilder};
+pub use target::{Arch, CpuFeatures, Target};

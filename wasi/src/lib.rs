@@ -1,1 +1,40 @@
-//! TODO story
+//! The WebAssembly System Interface for Bimetal.
+//!
+//! The crate has two layers. [`core`] is the host: files and directories that cannot be left,
+//! byte streams, clocks, randomness, sockets and readiness, written in terms of Rust types and one
+//! [`core::ErrorCode`]; it knows nothing of wasm. Each preview of WASI is a thin view of that
+//! host: [`p1`] decodes integers and guest pointers, keeps preview 1's descriptor numbers and
+//! rights, and calls the core. Later previews stand beside it on the same core.
+//!
+//! A [`WasiCtx`] is what one guest program may see and touch. It starts with nothing: no
+//! arguments, no environment, null standard streams, no directories. What the guest gets, the
+//! embedder gave to the [`WasiCtxBuilder`].
+//!
+//! ```
+//! use bimetal_wasi::{GuestMemory, MemoryOutputPipe, WasiCtxBuilder, p1};
+//!
+//! let out = MemoryOutputPipe::new(1024);
+//! let mut ctx = WasiCtxBuilder::new().arg("prog").stdout(out.clone()).build();
+//!
+//! // What a guest does to print "hi": one iovec at 0, the bytes at 8.
+//! let mut bytes = vec![0u8; 64];
+//! bytes[0] = 8;
+//! bytes[4] = 2;
+//! bytes[8..10].copy_from_slice(b"hi");
+//! p1::fd_write(&mut ctx, &mut GuestMemory::new(&mut bytes), 1, 0, 1, 16).unwrap();
+//! assert_eq!(out.contents(), b"hi");
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod core;
+mod ctx;
+pub mod p1;
+
+pub use crate::core::{
+    Clock, DeterministicRandom, DirPerms, FilePerms, HostClock, HostRandom, Input, InputStream,
+    MemoryInputPipe, MemoryOutputPipe, Output, OutputStream, Random,
+};
+pub use ctx::{WasiCtx, WasiCtxBuilder};
+pub use p1::{GuestMemory, ProcExit};

@@ -1,1 +1,22 @@
-//! TODO story
+//! WebAssembly modules as data: from binary or text to a validated [`Module`].
+//!
+//! **Invariant**: the only crate that names `wasmparser`, `wasmprinter` or `wat`; the floors above
+//! decode function bodies through [`body`].
+#![forbid(unsafe_code)]
+
+pub mod body;
+pub mod error;
+pub mod module;
+pub mod types;
+
+pub use error::{Error, ErrorKind, Result};
+pub use module::{
+    ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,
+    FunctionBody, Import, ImportType, Module, Names, SegmentMode, TableInit,
+};
+pub use types::{
+    ArrayType, CompositeType, DataIndex, DefinedFuncIndex, DefinedGlobalIndex, DefinedMemoryIndex,
+    DefinedTableIndex, ElemIndex, EntityIndex, FieldType, FuncIndex, FuncRefIndex, FuncType,
+    GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType, StorageType, StructType,
+    SubType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
+};

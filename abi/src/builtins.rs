@@ -1,0 +1,150 @@
+//! The runtime's functions that generated code calls.
+//!
+//! One line each; the compiler's signatures, the engine's table and the stubs are derived from it.
+
+/// A parameter's type. All builtins take the `vmctx` of the caller first, which is not listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltinType {
+    /// A 32-bit integer.
+    I32,
+    /// A 64-bit integer; also table elements and host pointers.
+    I64,
+    /// A 32-bit float.
+    F32,
+    /// A 64-bit float.
+    F64,
+}
+
+/// What comes back and what generated code does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltinReturn {
+    /// Nothing; cannot fail.
+    Nothing,
+    /// A value; cannot fail.
+    Value(BuiltinType),
+    /// An `i32`: 0 is success; on any other value an error is in the store: call `raise`.
+    Status,
+    /// An `i64`: [`RAISED`] means that an error is in the store: call `raise`. Else the value.
+    ValueOrRaise,
+    /// Does not return.
+    Never,
+}
+
+/// The value of a [`BuiltinReturn::ValueOrRaise`] that is no value.
+pub const RAISED: i64 = i64::MIN;
+
+/// Calls `$macro!` with all builtins:
+/// `(doc) name(param types…) -> return;`.
+#[macro_export]
+macro_rules! for_each_builtin {
+    ($macro:ident) => {
+        $macro! {
+            "Resumes at the newest host entry; the reason is in the store."
+            raise() -> Never;
+            "Stops with trap code `code`."
+            trap(I32) -> Never;
+            "`memory.grow` (memory index, delta in pages): old size in pages or -1."
+            memory_grow(I32, I64) -> ValueOrRaise;
+            "`memory.copy` (destination memory, source memory, destination, source, length)."
+            memory_copy(I32, I32, I64, I64, I64) -> Status;
+            "`memory.fill` (memory, destination, byte, length)."
+            memory_fill(I32, I64, I32, I64) -> Status;
+            "`memory.init` (memory, data segment, destination, source, length)."
+            memory_init(I32, I32, I64, I32, I32) -> Status;
+            "`data.drop` (data segment)."
+            data_drop(I32) -> Nothing;
+            "`table.grow` (table, delta, initial element): old size or -1."
+            table_grow(I32, I64, I64) -> ValueOrRaise;
+            "`table.fill` (table, destination, element, length)."
+            table_fill(I32, I64, I64, I64) -> Status;
+            "`table.copy` (destination table, source table, destination, source, length)."
+            table_copy(I32, I32, I64, I64, I64) -> Status;
+            "`table.init` (table, element segment, destination, source, length)."
+            table_init(I32, I32, I64, I32, I32) -> Status;
+            "`elem.drop` (element segment)."
+            elem_drop(I32) -> Nothing;
+            "`f32.ceil`, where the processor has none."
+            ceil_f32(F32) -> F32;
+            "`f64.ceil`, where the processor has none."
+            ceil_f64(F64) -> F64;
+            "`f32.floor`, where the processor has none."
+            floor_f32(F32) -> F32;
+            "`f64.floor`, where the processor has none."
+            floor_f64(F64) -> F64;
+            "`f32.trunc`, where the processor has none."
+            trunc_f32(F32) -> F32;
+            "`f64.trunc`, where the processor has none."
+            trunc_f64(F64) -> F64;
+            "`f32.nearest`, where the processor has none."
+            nearest_f32(F32) -> F32;
+            "`f64.nearest`, where the processor has none."
+            nearest_f64(F64) -> F64;
+        }
+    };
+}
+
+macro_rules! define {
+    ($($doc:literal $name:ident($($param:ident),*) -> $ret:ident;)*) => {
+        /// A function of the runtime that generated code calls; the number is its index in
+        /// `vmctx.builtins`.
+        #[allow(non_camel_case_types, reason = "the names are those of the functions")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Builtin {
+            $(#[doc = $doc] $name,)*
+        }
+
+        impl Builtin {
+            /// All of them, in the table's order.
+            pub const ALL: &[Builtin] = &[$(Builtin::$name),*];
+
+            /// The name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Builtin::$name => stringify!($name),)*
+                }
+            }
+
+            /// The parameters after the caller's `vmctx`.
+            pub const fn params(self) -> &'static [BuiltinType] {
+                match self {
+                    $(Builtin::$name => &[$(BuiltinType::$param),*],)*
+                }
+            }
+
+            /// What comes back.
+            pub const fn returns(self) -> BuiltinReturn {
+                match self {
+                    $(Builtin::$name => returns!($ret),)*
+                }
+            }
+        }
+    };
+}
+
+macro_rules! returns {
+    (Never) => {
+        BuiltinReturn::Never
+    };
+    (Nothing) => {
+        BuiltinReturn::Nothing
+    };
+    (Status) => {
+        BuiltinReturn::Status
+    };
+    (ValueOrRaise) => {
+        BuiltinReturn::ValueOrRaise
+    };
+    ($value:ident) => {
+        BuiltinReturn::Value(BuiltinType::$value)
+    };
+}
+
+for_each_builtin!(define);
+
+impl Builtin {
+    /// Offset of this builtin's entry in the table that `vmctx.builtins` points to.
+    pub const fn offset(self) -> u32 {
+        self as u32 * 8
+    }
+}

@@ -1,0 +1,187 @@
+//! The contract of a compiler.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bimetal_abi::{MemoryPlan, Tunables, VmOffsets};
+use bimetal_wasm::{DefinedFuncIndex, FuncType, MemoryIndex, Module, ValType};
+use cranelift_entity::PrimaryMap;
+
+use crate::code::{FunctionCode, TrampolineCode};
+
+/// How much work a compiler puts into a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OptLevel {
+    /// None: the fastest compilation that this compiler has.
+    None,
+    /// What always pays.
+    Fast,
+    /// Everything.
+    #[default]
+    Full,
+}
+
+/// What a compiler is made with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// How much work.
+    pub opt_level: OptLevel,
+    /// Whether NaN results are made canonical.
+    pub nan_canonicalization: bool,
+    /// Whether intermediate forms are verified after each step (tests, fuzzing).
+    pub verify: bool,
+    /// Stop optimising after this many transformations, to bisect a compiler bug.
+    pub opt_fuel: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            opt_level: OptLevel::Full,
+            nan_canonicalization: false,
+            verify: false,
+            opt_fuel: None,
+        }
+    }
+}
+
+/// A module as compilers see it: the same for all its functions.
+#[derive(Debug)]
+pub struct ModuleEnv {
+    /// The module.
+    pub module: Arc<Module>,
+    /// Where things are in an instance's context.
+    pub offsets: VmOffsets,
+    /// The settings that shape code.
+    pub tunables: Tunables,
+    /// The plan of every memory.
+    pub memories: PrimaryMap<MemoryIndex, MemoryPlan>,
+}
+
+impl ModuleEnv {
+    /// The environment of `module`.
+    ///
+    /// # Errors
+    /// [`CompileError::Limit`] if an instance's context would be larger than 2 GiB.
+    pub fn new(module: Arc<Module>, tunables: Tunables) -> Result<ModuleEnv, CompileError> {
+        let offsets = VmOffsets::new(&module)
+            .ok_or_else(|| CompileError::Limit("the instance context exceeds 2 GiB".into()))?;
+        let memories = module
+            .memories
+            .values()
+            .map(|&ty| MemoryPlan::new(ty, &tunables))
+            .collect();
+        Ok(ModuleEnv {
+            module,
+            offsets,
+            tunables,
+            memories,
+        })
+    }
+}
+
+/// A piece of code between wasm and its surroundings; see [`bimetal_abi::convention`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Trampoline {
+    /// The host calls a wasm function of this type.
+    HostToWasm(FuncType),
+    /// Wasm calls a host function of this type with its arguments in registers.
+    WasmToNative(FuncType),
+    /// Wasm calls a host function of this type with its arguments in an array.
+    WasmToArray(FuncType),
+}
+
+/// A compiler's memory, kept from function to function on one thread so that its allocations are
+/// made once. Its contents never change the result.
+pub type Scratch = Box<dyn Any + Send>;
+
+/// A compiler.
+pub trait Compiler: Send + Sync + fmt::Debug {
+    /// Its name, for messages: `optimizer`, `baseline`.
+    fn name(&self) -> &'static str;
+
+    /// Empty working memory for one thread.
+    fn scratch(&self) -> Scratch;
+
+    /// Compiles a function.
+    ///
+    /// # Errors
+    /// See [`CompileError`]; `scratch` must be one of [`Compiler::scratch`] of this compiler.
+    fn function(
+        &self,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        scratch: &mut Scratch,
+    ) -> Result<FunctionCode, CompileError>;
+
+    /// Compiles a trampoline.
+    ///
+    /// # Errors
+    /// As for [`Compiler::function`].
+    fn trampoline(
+        &self,
+        trampoline: &Trampoline,
+        scratch: &mut Scratch,
+    ) -> Result<TrampolineCode, CompileError>;
+
+    /// The intermediate forms of a function, as text.
+    ///
+    /// # Errors
+    /// As for [`Compiler::function`].
+    fn dump(
+        &self,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        what: DumpSet,
+    ) -> Result<Vec<Dump>, CompileError>;
+}
+
+/// Which forms to dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DumpSet {
+    /// The SSA graph, before and after each pass that changed it.
+    pub graph: bool,
+    /// Cranelift's input.
+    pub clif: bool,
+    /// Machine code.
+    pub asm: bool,
+}
+
+/// One intermediate form.
+#[derive(Clone, Debug)]
+pub struct Dump {
+    /// What it is: `graph after build`, `clif`, `asm`.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Why a function was not compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompileError {
+    /// An instruction or type that this compiler does not have.
+    Unsupported(String),
+    /// Past a limit of the implementation, such as the size of a function's code.
+    Limit(String),
+    /// A defect of the compiler: never the program's fault.
+    Bug(String),
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CompileError::Unsupported(what) => write!(f, "not supported: {what}"),
+            CompileError::Limit(what) => write!(f, "implementation limit: {what}"),
+            CompileError::Bug(what) => write!(f, "compiler bug, please report it: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// Whether the results of a function of this type come back from native host code in an array:
+/// more than one, or a vector.
+pub fn results_in_array(ty: &FuncType) -> bool {
+    ty.results().len() > 1 || ty.results().contains(&ValType::V128)
+}

@@ -1,0 +1,198 @@
+//! Sites: the places in machine code that the runtime asks about.
+//!
+//! A site is a code offset at which wasm can stop (a trapping instruction) or be found in a
+//! backtrace (the return address of a call). Tables for 100 MB of code must stay small, so a
+//! [`SiteTable`] is a delta-coded byte string, decoded from the start when something went wrong
+//! and never on a fast path.
+//!
+//! Encoding of an entry: `varint(code offset delta)`, a byte (trap code, or 0 for a call) whose
+//! high bit says that an inline node follows as `varint`, `zigzag varint(wasm offset delta)`.
+
+use bimetal_abi::TrapCode;
+use bimetal_wasm::FuncIndex;
+
+/// A function that was inlined, as a node of the tree of inlined calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InlineNode {
+    /// The node it was inlined into; 0 is the function itself, node `i` of the list is `i + 1`.
+    pub parent: u32,
+    /// Wasm offset of the call in the parent's body.
+    pub call_offset: u32,
+    /// The function.
+    pub func: FuncIndex,
+}
+
+/// One site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Offset in the function's code. Of a trapping instruction its first byte, of a call the
+    /// byte after it (its return address).
+    pub code_offset: u32,
+    /// The trap, or `None` for a call.
+    pub trap: Option<TrapCode>,
+    /// The inline node it belongs to; 0 is the function itself.
+    pub node: u32,
+    /// Offset of the wasm instruction in the module's binary.
+    pub wasm_offset: u32,
+}
+
+/// The sites of one function, in ascending order of `code_offset`. Several may share one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteTable {
+    bytes: Box<[u8]>,
+    /// The inlined functions.
+    pub nodes: Box<[InlineNode]>,
+}
+
+/// Builds a [`SiteTable`].
+#[derive(Debug, Default)]
+pub struct SiteTableBuilder {
+    bytes: Vec<u8>,
+    code_offset: u32,
+    wasm_offset: u32,
+}
+
+const HAS_NODE: u8 = 0x80;
+
+impl SiteTableBuilder {
+    /// Appends a site. Its `code_offset` must not be below that of the one before.
+    ///
+    /// # Panics
+    /// If it is: the compiler sorts its sites.
+    pub fn push(&mut self, site: Site) {
+        let delta = site
+            .code_offset
+            .checked_sub(self.code_offset)
+            .expect("sites are pushed in ascending order");
+        write_varint(&mut self.bytes, delta);
+        let code = site.trap.map_or(0, |trap| trap as u8);
+        self.bytes
+            .push(code | if site.node != 0 { HAS_NODE } else { 0 });
+        if site.node != 0 {
+            write_varint(&mut self.bytes, site.node);
+        }
+        let delta = site.wasm_offset.wrapping_sub(self.wasm_offset) as i32;
+        write_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 31)) as u32);
+        self.code_offset = site.code_offset;
+        self.wasm_offset = site.wasm_offset;
+    }
+
+    /// The table, and this builder empty again.
+    pub fn finish(&mut self, nodes: impl Into<Box<[InlineNode]>>) -> SiteTable {
+        self.code_offset = 0;
+        self.wasm_offset = 0;
+        let table = SiteTable {
+            bytes: self.bytes.as_slice().into(),
+            nodes: nodes.into(),
+        };
+        self.bytes.clear();
+        table
+    }
+}
+
+impl SiteTable {
+    /// The sites in ascending order. Ends early if the bytes are not a table.
+    pub fn iter(&self) -> impl Iterator<Item = Site> + '_ {
+        let mut bytes = &*self.bytes;
+        let mut code_offset = 0u32;
+        let mut wasm_offset = 0u32;
+        std::iter::from_fn(move || {
+            code_offset = code_offset.wrapping_add(read_varint(&mut bytes)?);
+            let (&tag, rest) = bytes.split_first()?;
+            bytes = rest;
+            let node = if tag & HAS_NODE != 0 {
+                read_varint(&mut bytes)?
+            } else {
+                0
+            };
+            let zigzag = read_varint(&mut bytes)?;
+            let delta = (zigzag >> 1) as i32 ^ -((zigzag & 1) as i32);
+            wasm_offset = wasm_offset.wrapping_add(delta as u32);
+            Some(Site {
+                code_offset,
+                trap: TrapCode::from_u8(tag & !HAS_NODE),
+                node,
+                wasm_offset,
+            })
+        })
+    }
+
+    /// The trap site at exactly this offset.
+    pub fn trap_at(&self, code_offset: u32) -> Option<Site> {
+        self.iter()
+            .take_while(|site| site.code_offset <= code_offset)
+            .find(|site| site.code_offset == code_offset && site.trap.is_some())
+    }
+
+    /// The call whose return address is exactly this offset.
+    pub fn call_at(&self, return_offset: u32) -> Option<Site> {
+        self.iter()
+            .take_while(|site| site.code_offset <= return_offset)
+            .find(|site| site.code_offset == return_offset && site.trap.is_none())
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.nodes)
+    }
+}
+
+fn write_varint(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn read_varint(bytes: &mut &[u8]) -> Option<u32> {
+    let mut value = 0u32;
+    for shift in (0..35).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_round_trip() {
+        let site = |code_offset, trap, node, wasm_offset| Site {
+            code_offset,
+            trap,
+            node,
+            wasm_offset,
+        };
+        let sites = [
+            site(3, Some(TrapCode::MemoryOutOfBounds), 0, 77_000_000),
+            site(3, None, 2, 12),
+            site(300, Some(TrapCode::Unreachable), 0, u32::MAX),
+            site(70_000, None, 0, 0),
+        ];
+        let mut builder = SiteTableBuilder::default();
+        for round in 0..2 {
+            sites.iter().for_each(|&s| builder.push(s));
+            let table = builder.finish([]);
+            assert_eq!(table.iter().collect::<Vec<_>>(), sites, "round {round}");
+            assert_eq!(table.trap_at(3), Some(sites[0]));
+            assert_eq!(table.call_at(3), Some(sites[1]));
+            assert_eq!(table.trap_at(4), None);
+        }
+    }
+
+    #[test]
+    fn garbage_ends_early() {
+        let table = SiteTable {
+            bytes: vec![0xff; 40].into(),
+            nodes: Box::new([]),
+        };
+        assert_eq!(table.iter().count(), 0);
+    }
+}

@@ -1,0 +1,334 @@
+//! A validated module as data.
+//!
+//! Bodies, data segments and custom sections are byte ranges into [`Module::bytes`]; nothing is
+//! copied. A `Module` is immutable and shared; whoever has one knows that it validated.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use cranelift_entity::packed_option::PackedOption;
+use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
+
+use crate::types::*;
+
+/// What the decoder accepts beyond WebAssembly 2.0 with SIMD, extended constants and
+/// multi-memory. Later proposals add fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Features {
+    /// Fixed-width SIMD.
+    pub simd: bool,
+    /// More than one memory.
+    pub multi_memory: bool,
+    /// Integer arithmetic in constant expressions.
+    pub extended_const: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Features {
+            simd: true,
+            multi_memory: true,
+            extended_const: true,
+        }
+    }
+}
+
+/// A validated module.
+#[derive(Debug)]
+pub struct Module {
+    /// The binary; ranges below are into it.
+    pub bytes: Arc<[u8]>,
+    /// The features it was validated with.
+    pub features: Features,
+    /// Types in module order.
+    pub types: PrimaryMap<TypeIndex, SubType>,
+    /// Rec groups, as ranges of type indices in order; a plain type is a group of one.
+    pub rec_groups: Vec<Range<u32>>,
+    /// Imports in order.
+    pub imports: Vec<Import>,
+    /// Exports in order; names are unique.
+    pub exports: Vec<Export>,
+    /// The type of every function.
+    pub functions: PrimaryMap<FuncIndex, TypeIndex>,
+    /// The type of every table.
+    pub tables: PrimaryMap<TableIndex, TableType>,
+    /// The type of every memory.
+    pub memories: PrimaryMap<MemoryIndex, MemoryType>,
+    /// The type of every global.
+    pub globals: PrimaryMap<GlobalIndex, GlobalType>,
+    /// The function type of every tag.
+    pub tags: PrimaryMap<TagIndex, TypeIndex>,
+    /// How many of `functions` are imported.
+    pub num_imported_funcs: usize,
+    /// How many of `tables` are imported.
+    pub num_imported_tables: usize,
+    /// How many of `memories` are imported.
+    pub num_imported_memories: usize,
+    /// How many of `globals` are imported.
+    pub num_imported_globals: usize,
+    /// How many of `tags` are imported.
+    pub num_imported_tags: usize,
+    /// The initial elements of defined tables.
+    pub table_init: PrimaryMap<DefinedTableIndex, TableInit>,
+    /// The initial values of defined globals.
+    pub global_init: PrimaryMap<DefinedGlobalIndex, ConstExpr>,
+    /// Element segments.
+    pub elements: PrimaryMap<ElemIndex, ElementSegment>,
+    /// Data segments.
+    pub data: PrimaryMap<DataIndex, DataSegment>,
+    /// The start function.
+    pub start: Option<FuncIndex>,
+    /// Bodies of defined functions.
+    pub bodies: PrimaryMap<DefinedFuncIndex, FunctionBody>,
+    /// The function reference of each function that can be referenced.
+    pub func_refs: SecondaryMap<FuncIndex, PackedOption<FuncRefIndex>>,
+    /// The number of different `func_refs`.
+    pub num_func_refs: usize,
+    /// Custom sections in order.
+    pub custom_sections: Vec<CustomSection>,
+    /// The name section, decoded when first asked for: see [`Module::names`].
+    pub(crate) names: OnceLock<Names>,
+}
+
+/// An import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// First name.
+    pub module: Box<str>,
+    /// Second name.
+    pub name: Box<str>,
+    /// What it becomes.
+    pub index: EntityIndex,
+}
+
+/// An import's or export's type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportType {
+    /// A function of the module's type.
+    Func(TypeIndex),
+    /// A table.
+    Table(TableType),
+    /// A memory.
+    Memory(MemoryType),
+    /// A global.
+    Global(GlobalType),
+    /// A tag.
+    Tag(TypeIndex),
+}
+
+/// An export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Its name.
+    pub name: Box<str>,
+    /// What it is.
+    pub index: EntityIndex,
+}
+
+/// A defined function's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionBody {
+    /// From the local declarations to the final `end`, inclusive.
+    pub range: Range<usize>,
+}
+
+/// The initial elements of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableInit {
+    /// All null.
+    Null,
+    /// All the value of this expression.
+    Expr(ConstExpr),
+}
+
+/// When a segment is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SegmentMode<I> {
+    /// By `memory.init` or `table.init`.
+    Passive,
+    /// At instantiation, to this place.
+    Active {
+        /// The memory or table.
+        target: I,
+        /// The first index.
+        offset: ConstExpr,
+    },
+    /// Never; it declares functions that `ref.func` may name. (Element segments only.)
+    Declared,
+}
+
+/// An element segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementSegment {
+    /// When it is copied.
+    pub mode: SegmentMode<TableIndex>,
+    /// The elements' type.
+    pub ty: RefType,
+    /// The elements.
+    pub items: ElementItems,
+}
+
+/// The elements of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElementItems {
+    /// References to functions.
+    Functions(Box<[FuncIndex]>),
+    /// Constant expressions.
+    Exprs(Box<[ConstExpr]>),
+}
+
+impl ElementItems {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            ElementItems::Functions(items) => items.len(),
+            ElementItems::Exprs(items) => items.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A data segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSegment {
+    /// When it is copied.
+    pub mode: SegmentMode<MemoryIndex>,
+    /// The bytes, in [`Module::bytes`].
+    pub range: Range<usize>,
+}
+
+/// A custom section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomSection {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its content without the name, in [`Module::bytes`].
+    pub range: Range<usize>,
+}
+
+/// A constant expression, in postfix order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConstExpr {
+    /// The instructions, without the final `end`.
+    pub ops: Box<[ConstOp]>,
+}
+
+/// An instruction of a constant expression.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the instruction of that name")]
+pub enum ConstOp {
+    I32Const(i32),
+    I64Const(i64),
+    /// The bits.
+    F32Const(u32),
+    /// The bits.
+    F64Const(u64),
+    V128Const(u128),
+    GlobalGet(GlobalIndex),
+    RefNull(HeapType),
+    RefFunc(FuncIndex),
+    I32Add,
+    I32Sub,
+    I32Mul,
+    I64Add,
+    I64Sub,
+    I64Mul,
+}
+
+/// The name section.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The module's own name.
+    pub module: Option<Box<str>>,
+    /// Function names as they stand (not demangled), by index.
+    pub functions: SecondaryMap<FuncIndex, Option<Box<str>>>,
+}
+
+impl Module {
+    /// The function type with this index. Only asked for indices that validation found to be
+    /// function types; another gives an empty type.
+    pub fn func_type_at(&self, index: TypeIndex) -> &FuncType {
+        static EMPTY: OnceLock<FuncType> = OnceLock::new();
+        match &self.types[index].composite {
+            CompositeType::Func(ty) => ty,
+            _ => EMPTY.get_or_init(|| FuncType::new([], [])),
+        }
+    }
+
+    /// A function's type.
+    pub fn func_type(&self, index: FuncIndex) -> &FuncType {
+        self.func_type_at(self.functions[index])
+    }
+
+    /// The bytes of a defined function's body.
+    pub fn body_bytes(&self, index: DefinedFuncIndex) -> &[u8] {
+        &self.bytes[self.bodies[index].range.clone()]
+    }
+
+    /// The number of memories that are not imported.
+    pub fn num_defined_memories(&self) -> usize {
+        self.memories.len() - self.num_imported_memories
+    }
+
+    /// The number of tables that are not imported.
+    pub fn num_defined_tables(&self) -> usize {
+        self.tables.len() - self.num_imported_tables
+    }
+
+    /// The number of globals that are not imported.
+    pub fn num_defined_globals(&self) -> usize {
+        self.globals.len() - self.num_imported_globals
+    }
+
+    /// The defined index of a function, `None` if it is imported.
+    pub fn defined_func(&self, index: FuncIndex) -> Option<DefinedFuncIndex> {
+        let i = index.index().checked_sub(self.num_imported_funcs)?;
+        Some(DefinedFuncIndex::new(i))
+    }
+
+    /// The defined index of a table, `None` if it is imported.
+    pub fn defined_table(&self, index: TableIndex) -> Option<DefinedTableIndex> {
+        let i = index.index().checked_sub(self.num_imported_tables)?;
+        Some(DefinedTableIndex::new(i))
+    }
+
+    /// The defined index of a memory, `None` if it is imported.
+    pub fn defined_memory(&self, index: MemoryIndex) -> Option<DefinedMemoryIndex> {
+        let i = index.index().checked_sub(self.num_imported_memories)?;
+        Some(DefinedMemoryIndex::new(i))
+    }
+
+    /// The defined index of a global, `None` if it is imported.
+    pub fn defined_global(&self, index: GlobalIndex) -> Option<DefinedGlobalIndex> {
+        let i = index.index().checked_sub(self.num_imported_globals)?;
+        Some(DefinedGlobalIndex::new(i))
+    }
+
+    /// The function index of a defined function.
+    pub fn func_index(&self, index: DefinedFuncIndex) -> FuncIndex {
+        FuncIndex::new(index.index() + self.num_imported_funcs)
+    }
+
+    /// The type of an import or export.
+    pub fn entity_type(&self, index: EntityIndex) -> ImportType {
+        match index {
+            EntityIndex::Func(i) => ImportType::Func(self.functions[i]),
+            EntityIndex::Table(i) => ImportType::Table(self.tables[i]),
+            EntityIndex::Memory(i) => ImportType::Memory(self.memories[i]),
+            EntityIndex::Global(i) => ImportType::Global(self.globals[i]),
+            EntityIndex::Tag(i) => ImportType::Tag(self.tags[i]),
+        }
+    }
+
+    /// The export with this name.
+    pub fn export(&self, name: &str) -> Option<EntityIndex> {
+        self.exports
+            .iter()
+            .find(|export| &*export.name == name)
+            .map(|export| export.index)
+    }
+}
