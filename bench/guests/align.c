@@ -53,7 +53,7 @@ static NOINLINE int knapsack(const int *weight, const int *value, int items) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 70);
+  long rounds = bench_size(argc, argv, 100);
   static uint8_t a[N], b[N];
   int8_t score[4][4];
   int weight[100], value[100];

@@ -30,7 +30,7 @@ static NOINLINE uint64_t queens(uint32_t all, uint32_t columns, uint32_t left, u
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 12);
+  long rounds = bench_size(argc, argv, 180);
   uint64_t sum = 0;
   bench_check(fib(20) == 6765 && ackermann(2, 3) == 9 && tak(18, 12, 6) == 7 && queens(255, 0, 0, 0) == 92,
               "the known small values");

@@ -170,7 +170,7 @@ static NOINLINE uint64_t map_work(Cell *map, uint64_t *rng, uint64_t sum) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 100);
+  long rounds = bench_size(argc, argv, 200);
   enum { LENGTH = 1 << 20 };
   uint8_t *buffer = bench_alloc(LENGTH);
   Cell *map = bench_alloc(CELLS * sizeof *map);

@@ -305,7 +305,7 @@ static void generate(Buffer *b, uint64_t *rng, int depth) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 150);
+  long rounds = bench_size(argc, argv, 180);
   uint64_t rng = 99, sum = 0;
   Buffer document = {0}, one = {0}, two = {0};
   generate(&document, &rng, 0);

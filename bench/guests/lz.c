@@ -177,7 +177,7 @@ static NOINLINE void decompress(const uint8_t *in, uint8_t *out, size_t n, Model
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 8);
+  long rounds = bench_size(argc, argv, 34);
   uint8_t *in = bench_alloc(LENGTH), *packed = bench_alloc(2 * LENGTH), *back = bench_alloc(LENGTH);
   Model *model = bench_alloc(sizeof *model);
   uint64_t rng = 5, sum = 0;

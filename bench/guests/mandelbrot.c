@@ -16,7 +16,7 @@ static NOINLINE int escape(double cr, double ci, int limit) {
 }
 
 int main(int argc, char **argv) {
-  long size = bench_size(argc, argv, 1400);
+  long size = bench_size(argc, argv, 2000);
   uint64_t sum = 0;
   for (long y = 0; y < size; y++) {
     double ci = 2.0 * (double)y / (double)size - 1.0;

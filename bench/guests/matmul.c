@@ -41,7 +41,7 @@ static NOINLINE void blocked_f32(void) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 35);
+  long rounds = bench_size(argc, argv, 40);
   uint64_t rng = 3, sum = 0;
   for (int i = 0; i < N; i++)
     for (int j = 0; j < N; j++) {

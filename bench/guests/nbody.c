@@ -71,7 +71,7 @@ static double energy(void) {
 }
 
 int main(int argc, char **argv) {
-  long thousands = bench_size(argc, argv, 20000);
+  long thousands = bench_size(argc, argv, 30000);
   for (int k = 0; k < 3; k++) {
     double momentum = 0;
     for (int i = 0; i < BODIES; i++)

@@ -208,7 +208,7 @@ static NOINLINE long horspool(const uint8_t *text, size_t n, const char *word) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 20);
+  long rounds = bench_size(argc, argv, 24);
   enum { LENGTH = 400000 };
   static const char *const patterns[] = {
       "[a-z]+@[a-z]+\\.?(com|org|net)",

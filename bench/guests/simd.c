@@ -142,7 +142,7 @@ static NOINLINE uint64_t bits(void) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 2500);
+  long rounds = bench_size(argc, argv, 3000);
   uint64_t rng = 77, sum = 0;
   float taps[TAPS];
   for (int i = 0; i < TAPS; i++)

@@ -106,7 +106,7 @@ static void radix_sort(uint32_t *a, uint32_t *spare, long n) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 40);
+  long rounds = bench_size(argc, argv, 36);
   uint32_t *quick = bench_alloc(COUNT * sizeof *quick);
   uint32_t *heap = bench_alloc(COUNT * sizeof *heap);
   uint32_t *radix = bench_alloc(COUNT * sizeof *radix);

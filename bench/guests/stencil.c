@@ -32,7 +32,7 @@ static NOINLINE void life_step(uint8_t (*restrict to)[N], uint8_t (*restrict fro
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 300);
+  long rounds = bench_size(argc, argv, 520);
   uint64_t rng = 11, sum = 0;
   for (int i = 0; i < N; i++)
     for (int j = 0; j < N; j++) {

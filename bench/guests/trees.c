@@ -61,7 +61,7 @@ static Treap *merge(Treap *a, Treap *b) {
 }
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 14);
+  long rounds = bench_size(argc, argv, 56);
   uint64_t sum = 0, rng = 31;
   for (long round = 0; round < rounds; round++) {
     for (int depth = 4; depth <= 16; depth += 4)

@@ -76,7 +76,7 @@ static uint32_t stage_not(uint32_t x, uint32_t k) { return ~x - k; }
 static const Stage stages[8] = {stage_add, stage_rot, stage_mul, stage_xor, stage_not, stage_add, stage_mul, stage_rot};
 
 int main(int argc, char **argv) {
-  long rounds = bench_size(argc, argv, 900);
+  long rounds = bench_size(argc, argv, 850);
   enum { SHAPES = 20000 };
   Shape *shapes = bench_alloc(SHAPES * sizeof *shapes);
   uint64_t rng = 21, sum = 0;
