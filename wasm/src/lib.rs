@@ -5,10 +5,17 @@
 #![forbid(unsafe_code)]
 
 pub mod body;
+mod bytes;
+mod convert;
+mod decode;
+mod diagnose;
 pub mod error;
 pub mod module;
+mod names;
+pub mod text;
 pub mod types;
 
+pub use bytes::Bytes;
 pub use error::{Error, ErrorKind, Result};
 pub use module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,

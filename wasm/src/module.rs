@@ -3,12 +3,17 @@
 //! Bodies, data segments and custom sections are byte ranges into [`Module::bytes`]; nothing is
 //! copied. A `Module` is immutable and shared; whoever has one knows that it validated.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use cranelift_entity::packed_option::PackedOption;
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
 
+use crate::bytes::Bytes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::names::ExportIndex;
 use crate::types::*;
 
 /// What the decoder accepts beyond WebAssembly 2.0 with SIMD, extended constants and
@@ -37,7 +42,7 @@ impl Default for Features {
 #[derive(Debug)]
 pub struct Module {
     /// The binary; ranges below are into it.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bytes,
     /// The features it was validated with.
     pub features: Features,
     /// Types in module order.
@@ -88,6 +93,10 @@ pub struct Module {
     pub custom_sections: Vec<CustomSection>,
     /// The name section, decoded when first asked for: see [`Module::names`].
     pub(crate) names: OnceLock<Names>,
+    /// Exports by name, when there are many: see [`Module::export`].
+    pub(crate) export_map: OnceLock<HashMap<Box<str>, EntityIndex>>,
+    /// The first export of each function.
+    pub(crate) export_names: OnceLock<SecondaryMap<FuncIndex, PackedOption<ExportIndex>>>,
 }
 
 /// An import.
@@ -248,7 +257,62 @@ pub struct Names {
     pub functions: SecondaryMap<FuncIndex, Option<Box<str>>>,
 }
 
+/// Up to so many exports are looked through one by one.
+const EXPORTS_WITHOUT_MAP: usize = 16;
+
 impl Module {
+    /// Decodes and validates a module: a binary, or the text format.
+    ///
+    /// The bytes are kept, not copied, when they come as a vector or shared.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong and where: see [`Error`]. Of several errors in a binary the one with the
+    /// lowest offset is reported.
+    ///
+    /// ```
+    /// use bimetal_wasm::{Features, Module};
+    ///
+    /// let module = Module::new("(module (func (export \"f\")))", &Features::default())?;
+    /// assert_eq!(module.exports.len(), 1);
+    /// # Ok::<(), bimetal_wasm::Error>(())
+    /// ```
+    pub fn new(bytes: impl Into<Bytes>, features: &Features) -> Result<Module> {
+        Module::with_path(bytes.into(), None, features)
+    }
+
+    /// [`Module::new`] of a file that errors in text name.
+    pub fn with_path(
+        bytes: impl Into<Bytes>,
+        path: Option<&Path>,
+        features: &Features,
+    ) -> Result<Module> {
+        let bytes = bytes.into();
+        if Module::is_binary(&bytes) {
+            return crate::decode::decode(bytes, features);
+        }
+        if crate::text::is_text(&bytes)
+            && let Ok(text) = std::str::from_utf8(&bytes)
+        {
+            return Module::from_named_text(text, path, features);
+        }
+        Err(Error::new(
+            ErrorKind::Malformed,
+            not_a_module(&bytes),
+            Some(0),
+        ))
+    }
+
+    /// Whether a module, binary or text, is valid.
+    pub fn validate(bytes: impl Into<Bytes>, features: &Features) -> Result<()> {
+        Module::new(bytes, features).map(|_| ())
+    }
+
+    /// Whether the bytes begin as every binary does.
+    pub fn is_binary(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"\0asm")
+    }
+
     /// The function type with this index. Only asked for indices that validation found to be
     /// function types; another gives an empty type.
     pub fn func_type_at(&self, index: TypeIndex) -> &FuncType {
@@ -326,9 +390,37 @@ impl Module {
 
     /// The export with this name.
     pub fn export(&self, name: &str) -> Option<EntityIndex> {
-        self.exports
-            .iter()
-            .find(|export| &*export.name == name)
-            .map(|export| export.index)
+        if self.exports.len() <= EXPORTS_WITHOUT_MAP {
+            return self
+                .exports
+                .iter()
+                .find(|export| &*export.name == name)
+                .map(|export| export.index);
+        }
+        self.export_map
+            .get_or_init(|| {
+                self.exports
+                    .iter()
+                    .map(|export| (export.name.clone(), export.index))
+                    .collect()
+            })
+            .get(name)
+            .copied()
     }
+}
+
+/// What to say of bytes that are neither a binary nor text.
+fn not_a_module(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "the module is empty".to_owned();
+    }
+    if b"\0asm".starts_with(bytes) {
+        return "unexpected end of the module within its magic number".to_owned();
+    }
+    let start: Vec<String> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!(
+        "not a WebAssembly module: it begins with the bytes {}, a binary module with 00 61 73 6d, \
+         and it is not in the text format",
+        start.join(" ")
+    )
 }
