@@ -1,0 +1,84 @@
+//! Types of SSA values.
+
+use std::fmt;
+
+use bimetal_wasm::{HeapType, ValType};
+
+/// The type of a value: what its representation and the verifier need, no more. The precise
+/// reference types of later proposals stay with the instructions that care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Type {
+    /// 32-bit integer.
+    I32,
+    /// 64-bit integer.
+    I64,
+    /// 32-bit float.
+    F32,
+    /// 64-bit float.
+    F64,
+    /// 128-bit vector.
+    V128,
+    /// Function reference: the address of a `VmFuncRef` or null.
+    FuncRef,
+    /// Host reference.
+    ExternRef,
+}
+
+impl Type {
+    /// All of them.
+    pub const ALL: &[Type] = &[
+        Type::I32,
+        Type::I64,
+        Type::F32,
+        Type::F64,
+        Type::V128,
+        Type::FuncRef,
+        Type::ExternRef,
+    ];
+
+    /// The type of values of this wasm type, `None` if the graph does not have it yet.
+    pub fn from_wasm(ty: ValType) -> Option<Type> {
+        Some(match ty {
+            ValType::I32 => Type::I32,
+            ValType::I64 => Type::I64,
+            ValType::F32 => Type::F32,
+            ValType::F64 => Type::F64,
+            ValType::V128 => Type::V128,
+            ValType::Ref(ty) => match ty.heap {
+                HeapType::Func => Type::FuncRef,
+                HeapType::Extern => Type::ExternRef,
+                _ => return None,
+            },
+        })
+    }
+
+    /// Its name in the text format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Type::I32 => "i32",
+            Type::I64 => "i64",
+            Type::F32 => "f32",
+            Type::F64 => "f64",
+            Type::V128 => "v128",
+            Type::FuncRef => "funcref",
+            Type::ExternRef => "externref",
+        }
+    }
+
+    /// The type with this name.
+    pub fn from_name(name: &str) -> Option<Type> {
+        Type::ALL.iter().copied().find(|ty| ty.name() == name)
+    }
+
+    /// Whether it is a reference.
+    pub const fn is_ref(self) -> bool {
+        matches!(self, Type::FuncRef | Type::ExternRef)
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
