@@ -1,0 +1,190 @@
+//! From Cranelift's finished buffer to [`FunctionCode`]: bytes, relocations and sites.
+//!
+//! An instruction's source location is the number of its site in the graph; Cranelift hands back
+//! ranges of code with those numbers. Each trap and each call's return address becomes a [`Site`],
+//! sorted by code offset.
+//!
+//! **Invariant**: the only relocations are calls of functions of the same module. Anything else,
+//! a library call above all, is a defect of the lowering and reported as one.
+
+use bimetal_codegen::{
+    CompileError, FunctionCode, InlineNode, Reloc, RelocKind, RelocTarget, Site, SiteTable,
+    SiteTableBuilder, TrampolineCode,
+};
+use bimetal_wasm::FuncIndex;
+use cranelift_codegen::binemit;
+use cranelift_codegen::ir::{self, ExternalName};
+use cranelift_codegen::{
+    CodegenError, CompiledCode, Context, Final, FinalizedMachReloc, FinalizedRelocTarget,
+    MachSrcLoc, control::ControlPlane, isa::TargetIsa, print_errors::pretty_error,
+};
+
+use crate::traps;
+
+/// Where a source location is in the wasm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WasmLocation {
+    /// The inline node, 0 for the function itself.
+    pub node: u32,
+    /// Offset in the module's binary.
+    pub offset: u32,
+}
+
+/// The wasm side of a function's code.
+pub(crate) struct Provenance<'a> {
+    /// Where the function starts: the place of a stack overflow in its prologue.
+    pub start: u32,
+    /// The meaning of a source location's number.
+    pub locate: &'a dyn Fn(u32) -> WasmLocation,
+    /// The inlined functions.
+    pub nodes: &'a [InlineNode],
+}
+
+/// Buffers that are reused from function to function.
+#[derive(Debug, Default)]
+pub(crate) struct EmitScratch {
+    sites: Vec<(u32, Option<bimetal_abi::TrapCode>)>,
+    builder: SiteTableBuilder,
+}
+
+/// Runs Cranelift on `context.func`.
+///
+/// # Errors
+/// [`CompileError::Limit`] if the function is too large, [`CompileError::Bug`] otherwise.
+pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<(), CompileError> {
+    match context.compile(isa, &mut ControlPlane::default()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.inner {
+            CodegenError::ImplLimitExceeded => {
+                CompileError::Limit("the function has too many values".into())
+            }
+            CodegenError::CodeTooLarge => {
+                CompileError::Limit("the function's code is too large".into())
+            }
+            CodegenError::Unsupported(what) => CompileError::Unsupported(what),
+            other => CompileError::Bug(pretty_error(error.func, other)),
+        }),
+    }
+}
+
+/// The compiled function in `context` as data.
+///
+/// # Errors
+/// [`CompileError::Bug`] if there is a relocation that nobody could resolve.
+pub(crate) fn function(
+    context: &Context,
+    provenance: &Provenance<'_>,
+    scratch: &mut EmitScratch,
+) -> Result<FunctionCode, CompileError> {
+    let code = compiled(context)?;
+    let relocs = code
+        .buffer
+        .relocs()
+        .iter()
+        .map(|reloc| relocation(reloc, &context.func))
+        .collect::<Result<_, _>>()?;
+    Ok(FunctionCode {
+        bytes: code.code_buffer().to_vec(),
+        alignment: code.buffer.alignment,
+        relocs,
+        sites: sites(code, provenance, scratch),
+    })
+}
+
+/// The compiled trampoline in `context` as data.
+///
+/// # Errors
+/// [`CompileError::Bug`] if there is a relocation.
+pub(crate) fn trampoline(context: &Context) -> Result<TrampolineCode, CompileError> {
+    let code = compiled(context)?;
+    if let Some(reloc) = code.buffer.relocs().first() {
+        return Err(CompileError::Bug(format!(
+            "a trampoline refers to {}",
+            reloc.target.display(Some(&context.func.params))
+        )));
+    }
+    Ok(TrampolineCode {
+        bytes: code.code_buffer().to_vec(),
+        alignment: code.buffer.alignment,
+    })
+}
+
+fn compiled(context: &Context) -> Result<&CompiledCode, CompileError> {
+    context
+        .compiled_code()
+        .ok_or_else(|| CompileError::Bug("nothing was compiled".into()))
+}
+
+fn relocation(reloc: &FinalizedMachReloc, func: &ir::Function) -> Result<Reloc, CompileError> {
+    let bug = || {
+        CompileError::Bug(format!(
+            "relocation {:?} against {}",
+            reloc.kind,
+            reloc.target.display(Some(&func.params))
+        ))
+    };
+    let kind = match reloc.kind {
+        binemit::Reloc::X86CallPCRel4 => RelocKind::X86CallPcRel4,
+        binemit::Reloc::Arm64Call => RelocKind::Arm64Call,
+        binemit::Reloc::RiscvCallPlt => RelocKind::RiscvCallPlt,
+        binemit::Reloc::S390xPLTRel32Dbl | binemit::Reloc::S390xPCRel32Dbl => {
+            RelocKind::S390xPcRel32Dbl
+        }
+        _ => return Err(bug()),
+    };
+    let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = &reloc.target else {
+        return Err(bug());
+    };
+    let name = func.params.user_named_funcs().get(*name).ok_or_else(bug)?;
+    Ok(Reloc {
+        offset: reloc.offset,
+        kind,
+        target: RelocTarget::Func(FuncIndex::from_u32(name.index)),
+        addend: reloc.addend,
+    })
+}
+
+/// All traps and return addresses of `code`.
+fn sites(code: &CompiledCode, provenance: &Provenance<'_>, scratch: &mut EmitScratch) -> SiteTable {
+    let EmitScratch { sites, builder } = scratch;
+    sites.clear();
+    sites.extend(code.buffer.traps().iter().filter_map(|trap| {
+        // A code that is none of ours guards what cannot happen; without an entry the runtime
+        // reports the fault for what it is.
+        Some((trap.offset, Some(traps::from_clif(trap.code)?)))
+    }));
+    sites.extend(code.buffer.call_sites().map(|call| (call.ret_addr, None)));
+    // Stable, so that of several traps at one instruction the first one wins.
+    sites.sort_by_key(|&(offset, _)| offset);
+
+    let ranges = code.buffer.get_srclocs_sorted();
+    for &(code_offset, trap) in &*sites {
+        // A return address is behind its call.
+        let inside = code_offset.saturating_sub(u32::from(trap.is_none()));
+        let range = ranges.partition_point(|range| range.end <= inside);
+        let at = location(ranges.get(range), inside, provenance);
+        builder.push(Site {
+            code_offset,
+            trap,
+            node: at.node,
+            wasm_offset: at.offset,
+        });
+    }
+    builder.finish(provenance.nodes)
+}
+
+fn location(
+    range: Option<&MachSrcLoc<Final>>,
+    offset: u32,
+    provenance: &Provenance<'_>,
+) -> WasmLocation {
+    range
+        .filter(|range| range.start <= offset && !range.loc.is_default())
+        .map_or(
+            WasmLocation {
+                node: 0,
+                offset: provenance.start,
+            },
+            |range| (provenance.locate)(range.loc.bits()),
+        )
+}
