@@ -1,0 +1,241 @@
+//! Code that stands in an entry cell before there is code to run.
+//!
+//! A *lazy stub* knows the index of its function, keeps all arguments, asks the resolver for the
+//! function's code and jumps there. Stubs depend on nothing but the index, so the process has one
+//! array of them, which grows and is never freed; it serves the entry tables of all modules. The
+//! *host stub* is the same for host functions, whose context says all. *Raise stubs* are what a
+//! resolver returns when there is no code to run.
+//!
+//! Before they ask, stubs record `exit_fp` and `exit_pc` in the store context of the caller, so a
+//! resolver that fails can take a backtrace.
+
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use bimetal_abi::{VmContextHeader, VmHostContext};
+
+use crate::arch;
+use crate::unix::code::CodeRegion;
+
+/// Finds the code of a function: `(callee context, defined index) -> address`.
+///
+/// It must not unwind. On failure it puts an error into the store and returns a [`raise_stub`].
+pub type LazyResolver = unsafe extern "C" fn(*mut VmContextHeader, u32) -> *const u8;
+
+/// Finds the wasm → host trampoline of a host function; otherwise as [`LazyResolver`].
+pub type HostResolver = unsafe extern "C" fn(*mut VmHostContext) -> *const u8;
+
+/// The number of lazy stubs that there can be: more than a module may have functions.
+pub const MAX_LAZY_STUBS: u32 = 1 << 20;
+
+/// Stubs that are written at once.
+const CHUNK: u32 = 4096;
+
+/// Whether a wasm function gets a pointer to the place of its results, in front of all other
+/// arguments.
+///
+/// Generated code passes one if the results do not fit into registers. On x86-64 it moves the
+/// contexts to other registers, which a stub must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReturnArea {
+    /// All results are in registers.
+    Absent,
+    /// Some are not.
+    Present,
+}
+
+impl ReturnArea {
+    /// For a function with so many results in integer registers (`i32`, `i64`, references) and in
+    /// floating-point registers (`f32`, `f64`, `v128`). On aarch64 the distinction has no effect.
+    pub const fn for_results(integers: usize, floats: usize) -> ReturnArea {
+        if integers > 8 || floats > 8 {
+            ReturnArea::Present
+        } else {
+            ReturnArea::Absent
+        }
+    }
+}
+
+static LAZY_RESOLVER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+static HOST_RESOLVER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Sets what lazy stubs ask; before the first of them can be called, and for good.
+pub fn set_lazy_resolver(resolver: LazyResolver) {
+    LAZY_RESOLVER.store(resolver as *mut (), Ordering::Release);
+}
+
+/// Sets what host stubs ask; before the first of them can be called, and for good.
+pub fn set_host_resolver(resolver: HostResolver) {
+    HOST_RESOLVER.store(resolver as *mut (), Ordering::Release);
+}
+
+/// Lazy stubs call this.
+///
+/// # Safety
+/// As for the resolver.
+pub(crate) unsafe extern "C" fn resolve_lazy(
+    callee: *mut VmContextHeader,
+    index: u32,
+) -> *const u8 {
+    let resolver = LAZY_RESOLVER.load(Ordering::Acquire);
+    assert!(
+        !resolver.is_null(),
+        "a lazy stub was called before the resolver was set"
+    );
+    // SAFETY: only `set_lazy_resolver` stores here, functions of this type; the caller answers
+    // for the arguments.
+    unsafe { std::mem::transmute::<*mut (), LazyResolver>(resolver)(callee, index) }
+}
+
+/// Host stubs call this.
+///
+/// # Safety
+/// As for the resolver.
+pub(crate) unsafe extern "C" fn resolve_host(host: *mut VmHostContext) -> *const u8 {
+    let resolver = HOST_RESOLVER.load(Ordering::Acquire);
+    assert!(
+        !resolver.is_null(),
+        "a host stub was called before the resolver was set"
+    );
+    // SAFETY: only `set_host_resolver` stores here, functions of this type; the caller answers
+    // for the arguments.
+    unsafe { std::mem::transmute::<*mut (), HostResolver>(resolver)(host) }
+}
+
+/// The lazy stub of the defined function `index`, whose type has such a return area.
+///
+/// # Errors
+/// If `index` is not below [`MAX_LAZY_STUBS`], or the system has no room for code.
+pub fn lazy_stub(index: u32, area: ReturnArea) -> io::Result<*const u8> {
+    Ok(lazy_stubs(index.saturating_add(1), area)?.get(index))
+}
+
+/// The lazy stubs of the defined functions below `count`. Use it to fill an entry table.
+///
+/// # Errors
+/// If `count` is above [`MAX_LAZY_STUBS`], or the system has no room for code.
+pub fn lazy_stubs(count: u32, area: ReturnArea) -> io::Result<LazyStubs> {
+    static ARRAYS: [StubArray; 2] = [const { StubArray::new() }; 2];
+    let array = match area {
+        ReturnArea::Absent => &ARRAYS[0],
+        ReturnArea::Present => &ARRAYS[1],
+    };
+    array.with_at_least(count, area)
+}
+
+/// The first of the process's lazy stubs.
+#[derive(Clone, Copy, Debug)]
+pub struct LazyStubs {
+    first: *const u8,
+    count: u32,
+}
+
+// SAFETY: the pointer is only an address here, of code that is never freed.
+unsafe impl Send for LazyStubs {}
+// SAFETY: as above.
+unsafe impl Sync for LazyStubs {}
+
+impl LazyStubs {
+    /// How many there are, at least as many as were asked for.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The stub of the defined function `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below the count.
+    #[inline]
+    pub fn get(&self, index: u32) -> *const u8 {
+        assert!(index < self.count, "a lazy stub beyond the requested ones");
+        self.first.wrapping_add(index as usize * arch::STUB_SIZE)
+    }
+}
+
+/// The stub that compiles the wasm → host trampoline of a host function at its first call.
+pub fn lazy_host_stub(area: ReturnArea) -> *const u8 {
+    arch::host_entry(area)
+}
+
+/// Code that ignores its arguments and resumes at the newest host entry of its caller's store, as
+/// [`resume_at_entry`](crate::resume_at_entry) does. The area is that of the function in whose
+/// place it is entered.
+pub fn raise_stub(area: ReturnArea) -> *const u8 {
+    arch::raise_entry(area)
+}
+
+/// The frame pointer of the caller's frame and the return address into it, of a frame whose frame
+/// pointer is `fp`.
+///
+/// # Safety
+/// `fp` must be the frame pointer of an active frame of generated code or of a stub or trampoline.
+pub unsafe fn next_frame(fp: usize) -> (usize, usize) {
+    let frame = ptr::with_exposed_provenance::<usize>(fp);
+    // SAFETY: all these keep the caller's frame pointer and the return address there, on both
+    // architectures.
+    unsafe { (frame.read(), frame.add(1).read()) }
+}
+
+/// A header and then stubs, of which the first `filled` are written.
+struct StubArray {
+    region: OnceLock<CodeRegion>,
+    filled: AtomicU32,
+    growing: Mutex<()>,
+}
+
+impl StubArray {
+    const fn new() -> StubArray {
+        StubArray {
+            region: OnceLock::new(),
+            filled: AtomicU32::new(0),
+            growing: Mutex::new(()),
+        }
+    }
+
+    fn with_at_least(&self, count: u32, area: ReturnArea) -> io::Result<LazyStubs> {
+        if self.filled.load(Ordering::Acquire) < count || self.region.get().is_none() {
+            self.grow(count, area)?;
+        }
+        let Some(region) = self.region.get() else {
+            unreachable!("growing made the region");
+        };
+        Ok(LazyStubs {
+            first: region.base().wrapping_add(arch::STUB_SIZE),
+            count: self.filled.load(Ordering::Acquire),
+        })
+    }
+
+    fn grow(&self, count: u32, area: ReturnArea) -> io::Result<()> {
+        if count > MAX_LAZY_STUBS {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "more functions than there are lazy stubs",
+            ));
+        }
+        // Nothing is half done if another thread panicked: what was written is below `filled`.
+        let _guard = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let region = match self.region.get() {
+            Some(region) => region,
+            None => {
+                let size = (MAX_LAZY_STUBS as usize + 1) * arch::STUB_SIZE;
+                let region = CodeRegion::new(size)?;
+                region.reserve(size, arch::STUB_SIZE)?;
+                region.write(0, &arch::stub_header(arch::lazy_entry(area)))?;
+                self.region.get_or_init(|| region)
+            }
+        };
+        let mut filled = self.filled.load(Ordering::Acquire);
+        while filled < count {
+            let offset = |index: u32| (index as usize + 1) * arch::STUB_SIZE;
+            let chunk = (filled..filled + CHUNK)
+                .flat_map(|index| arch::stub(offset(index), index))
+                .collect::<Vec<u8>>();
+            region.write(offset(filled), &chunk)?;
+            filled += CHUNK;
+            self.filled.store(filled, Ordering::Release);
+        }
+        Ok(())
+    }
+}
