@@ -26,6 +26,7 @@ use crate::convert::{self, Failure, at, index};
 use crate::diagnose;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::*;
+use crate::sections::sections;
 use crate::types::*;
 
 /// Fewer bytes of code than this are validated on the calling thread: waking others costs more.
@@ -521,24 +522,14 @@ fn read_through(body: &wasmparser::FunctionBody<'_>) -> wasmparser::Result<()> {
 /// The custom sections of a binary that may be broken anywhere: the name section stands at the end,
 /// and an error should have names whatever is wrong before it.
 fn skim_custom_sections(data: &[u8]) -> Vec<CustomSection> {
-    let mut sections = Vec::new();
-    let mut reader = BinaryReader::new(data, 0);
-    let mut skim = || -> wasmparser::Result<()> {
-        reader.read_bytes(8)?;
-        while !reader.eof() {
-            let id = reader.read_u8()?;
-            let mut content = reader.read_reader()?;
-            if id == 0 {
-                let name = content.read_string()?.into();
-                let range = range(content.remaining_range());
-                sections.push(CustomSection { name, range });
-            }
-        }
-        Ok(())
-    };
-    // What was found until something is wrong.
-    let _ = skim();
-    sections
+    sections(data)
+        .iter()
+        .filter_map(|section| section.custom(data))
+        .map(|(name, range)| CustomSection {
+            name: name.into(),
+            range,
+        })
+        .collect()
 }
 
 /// A range of the binary; it is in memory, so it fits.

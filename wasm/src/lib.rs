@@ -10,10 +10,13 @@ mod convert;
 mod decode;
 mod diagnose;
 pub mod error;
+pub mod inspect;
 pub mod module;
 mod names;
+mod sections;
 pub mod text;
 pub mod types;
+mod usage;
 
 pub use bytes::Bytes;
 pub use error::{Error, ErrorKind, Result};

@@ -65,6 +65,19 @@ pub enum EntityIndex {
     Tag(TagIndex),
 }
 
+impl EntityIndex {
+    /// The index among its kind.
+    pub fn as_u32(&self) -> u32 {
+        match self {
+            EntityIndex::Func(i) => i.as_u32(),
+            EntityIndex::Table(i) => i.as_u32(),
+            EntityIndex::Memory(i) => i.as_u32(),
+            EntityIndex::Global(i) => i.as_u32(),
+            EntityIndex::Tag(i) => i.as_u32(),
+        }
+    }
+}
+
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValType {
@@ -313,6 +326,14 @@ impl fmt::Display for RefType {
             (true, HeapType::Extern) => f.write_str("externref"),
             (true, HeapType::Exn) => f.write_str("exnref"),
             (true, HeapType::Any) => f.write_str("anyref"),
+            (true, HeapType::Eq) => f.write_str("eqref"),
+            (true, HeapType::I31) => f.write_str("i31ref"),
+            (true, HeapType::Struct) => f.write_str("structref"),
+            (true, HeapType::Array) => f.write_str("arrayref"),
+            (true, HeapType::None) => f.write_str("nullref"),
+            (true, HeapType::NoFunc) => f.write_str("nullfuncref"),
+            (true, HeapType::NoExtern) => f.write_str("nullexternref"),
+            (true, HeapType::NoExn) => f.write_str("nullexnref"),
             (true, heap) => write!(f, "(ref null {heap})"),
             (false, heap) => write!(f, "(ref {heap})"),
         }
@@ -354,5 +375,49 @@ impl fmt::Display for FuncType {
         list(f, &self.params)?;
         f.write_str(" -> ")?;
         list(f, &self.results)
+    }
+}
+
+impl fmt::Display for GlobalType {
+    /// As in the text format: `i32` or `(mut i32)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.mutable {
+            write!(f, "(mut {})", self.content)
+        } else {
+            self.content.fmt(f)
+        }
+    }
+}
+
+impl fmt::Display for MemoryType {
+    /// As in the text format: `i64 1 2 shared`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        limits(f, self.memory64, self.min, self.max)?;
+        if self.shared {
+            f.write_str(" shared")?;
+        }
+        if self.page_size_log2 != 16 {
+            write!(f, " (pagesize {})", self.page_size())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for TableType {
+    /// As in the text format: `1 2 funcref`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        limits(f, self.table64, self.min, self.max)?;
+        write!(f, " {}", self.element)
+    }
+}
+
+fn limits(f: &mut fmt::Formatter<'_>, wide: bool, min: u64, max: Option<u64>) -> fmt::Result {
+    if wide {
+        f.write_str("i64 ")?;
+    }
+    write!(f, "{min}")?;
+    match max {
+        Some(max) => write!(f, " {max}"),
+        None => Ok(()),
     }
 }
