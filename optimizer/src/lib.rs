@@ -17,8 +17,10 @@ mod compiler;
 mod emit;
 pub mod graph;
 mod isa;
+pub mod passes;
 mod signature;
 mod trampoline;
 mod traps;
+pub mod verify;
 
 pub use compiler::Optimizer;

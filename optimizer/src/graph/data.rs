@@ -351,6 +351,20 @@ impl Graph {
         self.insts.push(data)
     }
 
+    /// Gives an instruction that was made without results `count` detached, consecutively numbered
+    /// values, from `first` on, as its results.
+    pub fn attach_results(&mut self, inst: Inst, first: Value, count: u16) {
+        for number in 0..u32::from(count) {
+            let value = Value::from_u32(first.as_u32() + number);
+            let ty = self.values[value].ty();
+            self.values[value] = ValueData::new(ty, ValueDef::Result(inst, number));
+        }
+        let data = &mut self.insts[inst];
+        debug_assert_eq!(data.num_results, 0);
+        data.first_result = first;
+        data.num_results = count;
+    }
+
     fn store_args(data: &mut InstData, long_args: &mut Vec<Value>, args: &[Value]) {
         let fits = data.num_args > 3 && args.len() <= usize::from(data.num_args);
         let old = data.args[0];

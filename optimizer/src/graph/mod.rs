@@ -22,6 +22,8 @@ mod data;
 mod entities;
 mod imm;
 pub mod ops;
+mod parse;
+mod print;
 mod types;
 
 pub use cfg::Cfg;
@@ -32,4 +34,5 @@ pub use entities::{
 };
 pub use imm::{Hint, Imm};
 pub use ops::{Effects, ImmKind, Op, OpInfo, Slot};
+pub use parse::{ParseError, parse};
 pub use types::Type;

@@ -1,0 +1,332 @@
+//! Random functions, as text: any control flow over integers, with globals as observable state.
+//!
+//! The same seed gives the same function. Values are drawn from what dominates their use, so every
+//! function is valid; loops need not end.
+
+use std::fmt::Write;
+
+/// A small deterministic generator (xorshift64*).
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `n`, which is not 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((self.next() >> 32) as usize) % n
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    /// An integer of a type with this many bits, often one at which operations change character.
+    pub fn integer(&mut self, bits: u32) -> i64 {
+        let value = match self.below(8) {
+            0 => 0,
+            1 => 1,
+            2 => -1,
+            3 => 1 << self.below(bits as usize),
+            4 => (1i64 << self.below(bits as usize)).wrapping_sub(1),
+            5 => i64::MIN >> (64 - bits),
+            6 => self.below(40) as i64 - 8,
+            _ => self.next() as i64,
+        };
+        if bits == 32 {
+            i64::from(value as i32)
+        } else {
+            value
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ty {
+    I32,
+    I64,
+}
+
+impl Ty {
+    fn name(self) -> &'static str {
+        match self {
+            Ty::I32 => "i32",
+            Ty::I64 => "i64",
+        }
+    }
+}
+
+const BINARY: &[&str] = &[
+    "add", "sub", "mul", "and", "or", "xor", "shl", "shr_s", "shr_u", "rotl", "rotr", "div_s",
+    "div_u", "rem_s", "rem_u",
+];
+const COMPARE: &[&str] = &[
+    "eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u",
+];
+const UNARY: &[&str] = &["clz", "ctz", "popcnt", "extend8_s", "extend16_s"];
+
+/// What the tests pass to a generated function.
+pub const PARAMS: &str = "i32, i32, i64";
+
+struct Block {
+    params: Vec<(u32, Ty)>,
+    succs: Vec<usize>,
+    defs: Vec<(u32, Ty)>,
+    text: String,
+}
+
+struct Generator {
+    rng: Rng,
+    blocks: Vec<Block>,
+    dominators: Vec<u64>,
+    next_value: u32,
+}
+
+/// The function of this seed.
+pub fn function(seed: u64) -> String {
+    let mut rng = Rng::new(seed);
+    let count = 1 + rng.below(9);
+    let mut next_value = 3;
+    let mut blocks = vec![Block {
+        params: vec![(0, Ty::I32), (1, Ty::I32), (2, Ty::I64)],
+        succs: vec![],
+        defs: vec![],
+        text: String::new(),
+    }];
+    for _ in 1..count {
+        let params = (0..rng.below(4))
+            .map(|_| {
+                next_value += 1;
+                (next_value - 1, rng.pick(&[Ty::I32, Ty::I32, Ty::I64]))
+            })
+            .collect();
+        blocks.push(Block {
+            params,
+            succs: vec![],
+            defs: vec![],
+            text: String::new(),
+        });
+    }
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let fanout = match rng.below(10) {
+            _ if count == 1 => 0,
+            0 | 1 => 0,
+            2..=4 => 1,
+            5..=8 => 2,
+            _ => 1 + rng.below(4),
+        };
+        // Mostly forward, so that most runs end.
+        block.succs = (0..fanout)
+            .map(|_| match i + 1 < count && rng.below(4) > 0 {
+                true => i + 1 + rng.below(count - i - 1),
+                false => 1 + rng.below(count - 1),
+            })
+            .collect();
+    }
+    let mut this = Generator {
+        dominators: dominators(&blocks),
+        rng,
+        blocks,
+        next_value,
+    };
+    for block in reverse_postorder(&this.blocks) {
+        this.fill(block);
+    }
+    this.print()
+}
+
+/// For each block the set of its dominators as a bit mask; unreachable blocks have all.
+fn dominators(blocks: &[Block]) -> Vec<u64> {
+    let mut sets = vec![u64::MAX; blocks.len()];
+    sets[0] = 1;
+    loop {
+        let before = sets.clone();
+        for b in 1..blocks.len() {
+            let preds = (0..blocks.len()).filter(|&p| blocks[p].succs.contains(&b));
+            sets[b] = preds.fold(u64::MAX, |set, p| set & sets[p]) | 1 << b;
+        }
+        if sets == before {
+            return sets;
+        }
+    }
+}
+
+fn reverse_postorder(blocks: &[Block]) -> Vec<usize> {
+    fn visit(b: usize, blocks: &[Block], seen: &mut Vec<bool>, out: &mut Vec<usize>) {
+        if !std::mem::replace(&mut seen[b], true) {
+            blocks[b]
+                .succs
+                .iter()
+                .for_each(|&s| visit(s, blocks, seen, out));
+            out.push(b);
+        }
+    }
+    let mut out = Vec::new();
+    let mut seen = vec![false; blocks.len()];
+    // Unreachable blocks come last: they may use anything that is defined by then.
+    let mut reachable = Vec::new();
+    visit(0, blocks, &mut seen, &mut reachable);
+    reachable.reverse();
+    for b in 0..blocks.len() {
+        if !seen[b] {
+            seen[b] = true;
+            out.push(b);
+        }
+    }
+    reachable.extend(out);
+    reachable
+}
+
+impl Generator {
+    fn fill(&mut self, block: usize) {
+        for _ in 0..self.rng.below(9) {
+            self.instruction(block);
+        }
+        let succs = self.blocks[block].succs.clone();
+        let text = match succs.len() {
+            0 if self.rng.below(6) == 0 => "unreachable @0x1".to_owned(),
+            0 => format!(
+                "return {}, {}",
+                self.value(block, Ty::I32),
+                self.value(block, Ty::I64)
+            ),
+            1 => format!("jump {}", self.target(block, succs[0])),
+            2 => {
+                let condition = self.value(block, Ty::I32);
+                let (then, other) = (self.target(block, succs[0]), self.target(block, succs[1]));
+                format!("br_if {condition}, {then}, {other}")
+            }
+            _ => {
+                let index = self.value(block, Ty::I32);
+                let targets: Vec<_> = succs.iter().map(|&s| self.target(block, s)).collect();
+                let (default, rest) = targets.split_last().unwrap();
+                format!("br_table {index}, [{}], {default}", rest.join(", "))
+            }
+        };
+        writeln!(self.blocks[block].text, "    {text}").unwrap();
+    }
+
+    fn target(&mut self, from: usize, to: usize) -> String {
+        let types: Vec<Ty> = self.blocks[to].params.iter().map(|&(_, ty)| ty).collect();
+        if types.is_empty() {
+            return format!("block{to}");
+        }
+        let args: Vec<String> = types.into_iter().map(|ty| self.value(from, ty)).collect();
+        format!("block{to}({})", args.join(", "))
+    }
+
+    fn define(&mut self, block: usize, ty: Ty, text: String) -> String {
+        let value = self.next_value;
+        self.next_value += 1;
+        writeln!(self.blocks[block].text, "    v{value} = {text}").unwrap();
+        self.blocks[block].defs.push((value, ty));
+        format!("v{value}")
+    }
+
+    /// A value of type `ty` that may be used at the current end of `block`.
+    fn value(&mut self, block: usize, ty: Ty) -> String {
+        if self.rng.below(4) == 0 {
+            return self.constant(block, ty);
+        }
+        let set = self.dominators[block];
+        let known: Vec<u32> = (0..self.blocks.len())
+            .filter(|&b| b == block || set != u64::MAX && set >> b & 1 == 1)
+            .flat_map(|b| self.blocks[b].params.iter().chain(&self.blocks[b].defs))
+            .filter(|&&(_, t)| t == ty)
+            .map(|&(v, _)| v)
+            .collect();
+        if known.is_empty() {
+            return self.constant(block, ty);
+        }
+        // The newest are the most interesting.
+        let last = known.len() - 1;
+        let back = self.rng.below(known.len()).min(self.rng.below(known.len()));
+        format!("v{}", known[last - back])
+    }
+
+    fn constant(&mut self, block: usize, ty: Ty) -> String {
+        let bits = if ty == Ty::I32 { 32 } else { 64 };
+        let value = self.rng.integer(bits);
+        self.define(block, ty, format!("{}.const {value}", ty.name()))
+    }
+
+    fn instruction(&mut self, block: usize) {
+        let ty = self.rng.pick(&[Ty::I32, Ty::I32, Ty::I64]);
+        let name = ty.name();
+        match self.rng.below(20) {
+            0..=7 => {
+                let op = self.rng.pick(BINARY);
+                let (a, b) = (self.value(block, ty), self.value(block, ty));
+                let site = if op.contains("div") || op.contains("rem") {
+                    " @0x2"
+                } else {
+                    ""
+                };
+                self.define(block, ty, format!("{name}.{op} {a}, {b}{site}"));
+            }
+            8..=11 => {
+                let op = self.rng.pick(COMPARE);
+                let (a, b) = (self.value(block, ty), self.value(block, ty));
+                self.define(block, Ty::I32, format!("{name}.{op} {a}, {b}"));
+            }
+            12 => {
+                let a = self.value(block, ty);
+                self.define(block, Ty::I32, format!("{name}.eqz {a}"));
+            }
+            13 => {
+                let op = self.rng.pick(UNARY);
+                let a = self.value(block, ty);
+                self.define(block, ty, format!("{name}.{op} {a}"));
+            }
+            14 => {
+                let a = self.value(block, Ty::I64);
+                self.define(block, Ty::I32, format!("i32.wrap_i64 {a}"));
+            }
+            15 => {
+                let op = self.rng.pick(&["extend_i32_s", "extend_i32_u"]);
+                let a = self.value(block, Ty::I32);
+                self.define(block, Ty::I64, format!("i64.{op} {a}"));
+            }
+            16 | 17 => {
+                let (a, b) = (self.value(block, ty), self.value(block, ty));
+                let c = self.value(block, Ty::I32);
+                self.define(block, ty, format!("select {a}, {b}, {c}"));
+            }
+            18 => {
+                let global = if ty == Ty::I32 { 0 } else { 1 };
+                self.define(block, ty, format!("global.get global{global}"));
+            }
+            _ => {
+                let global = if ty == Ty::I32 { 0 } else { 1 };
+                let a = self.value(block, ty);
+                writeln!(self.blocks[block].text, "    global.set global{global} {a}").unwrap();
+            }
+        }
+    }
+
+    fn print(&self) -> String {
+        let mut out = format!("func ({PARAMS}) -> (i32, i64) {{\n");
+        for (i, block) in self.blocks.iter().enumerate() {
+            let params: Vec<String> = block
+                .params
+                .iter()
+                .map(|&(v, ty)| format!("v{v}: {}", ty.name()))
+                .collect();
+            match params.is_empty() {
+                true => writeln!(out, "block{i}:").unwrap(),
+                false => writeln!(out, "block{i}({}):", params.join(", ")).unwrap(),
+            }
+            out.push_str(&block.text);
+        }
+        out.push_str("}\n");
+        out
+    }
+}

@@ -1,0 +1,253 @@
+//! The types of operands and results, by the op table and the module.
+
+use bimetal_codegen::ModuleEnv;
+use bimetal_wasm::{CompositeType, FuncType, TableIndex, ValType};
+use cranelift_entity::EntityRef;
+
+use crate::graph::{Graph, Imm, Inst, Op, Slot, Type, Value};
+
+type Check = Result<(), String>;
+
+/// Checks an instruction; the verifier has checked that the immediate is of the right kind.
+pub(super) fn check(graph: &Graph, env: Option<&ModuleEnv>, inst: Inst) -> Check {
+    let (op, imm) = (graph.op(inst), graph.imm(inst));
+    lanes(graph, op, imm)?;
+    if let Some(env) = env {
+        indices(env, op, imm)?;
+    }
+    let mut checker = Checker {
+        graph,
+        env,
+        op,
+        imm,
+        t: None,
+    };
+    checker.bind()?;
+    let results: Vec<Value> = graph.results(inst).collect();
+    let (params, returned) = checker.rest();
+    checker.list("operand", op.info().operands, graph.args(inst), params)?;
+    checker.list("result", op.info().results, &results, returned)
+}
+
+/// Lanes are numbered below what the vector has.
+fn lanes(graph: &Graph, op: Op, imm: Imm) -> Check {
+    let (lane, limit) = match imm {
+        Imm::Shuffle(constant) => {
+            let lanes = graph.constant(constant).to_le_bytes();
+            (lanes.into_iter().max().unwrap_or(0), 32)
+        }
+        Imm::Lane(lane) => match op.name().split_once('x').map(|(_, rest)| rest) {
+            Some(rest) if rest.starts_with("16") => (lane, 16),
+            Some(rest) if rest.starts_with('8') => (lane, 8),
+            Some(rest) if rest.starts_with('4') => (lane, 4),
+            _ => (lane, 2),
+        },
+        Imm::MemLane { lane, .. } => match op {
+            Op::V128Load8Lane | Op::V128Store8Lane => (lane, 16),
+            Op::V128Load16Lane | Op::V128Store16Lane => (lane, 8),
+            Op::V128Load32Lane | Op::V128Store32Lane => (lane, 4),
+            _ => (lane, 2),
+        },
+        _ => return Ok(()),
+    };
+    match lane < limit {
+        true => Ok(()),
+        false => Err(format!("lane {lane} of {limit}")),
+    }
+}
+
+/// What the instruction names is in the module.
+fn indices(env: &ModuleEnv, op: Op, imm: Imm) -> Check {
+    let module = &*env.module;
+    let within = |what: &str, index: usize, count: usize| match index < count {
+        true => Ok(()),
+        false => Err(format!("{what} {index} of {count}")),
+    };
+    let memory = |i: usize| within("memory", i, module.memories.len());
+    let table = |i: usize| within("table", i, module.tables.len());
+    let data = |i: usize| within("data segment", i, module.data.len());
+    let elem = |i: usize| within("element segment", i, module.elements.len());
+    match imm {
+        Imm::Mem { memory: m, offset }
+        | Imm::MemLane {
+            memory: m, offset, ..
+        } => {
+            memory(m.index())?;
+            match module.memories[m].memory64 || u32::try_from(offset).is_ok() {
+                true => Ok(()),
+                false => Err(format!("offset {offset} in a 32-bit memory")),
+            }
+        }
+        Imm::Memory(m) => memory(m.index()),
+        Imm::MemoryPair { dst, src } => memory(dst.index()).and(memory(src.index())),
+        Imm::MemoryInit { memory: m, data: d } => memory(m.index()).and(data(d.index())),
+        Imm::Data(d) => data(d.index()),
+        Imm::Table(t) => table(t.index()),
+        Imm::TablePair { dst, src } => table(dst.index()).and(table(src.index())),
+        Imm::TableInit { table: t, elem: e } => table(t.index()).and(elem(e.index())),
+        Imm::Elem(e) => elem(e.index()),
+        Imm::Global(g) => {
+            within("global", g.index(), module.globals.len())?;
+            match op == Op::GlobalSet && !module.globals[g].mutable {
+                true => Err(format!("{g} is immutable")),
+                false => Ok(()),
+            }
+        }
+        Imm::Func(f) => {
+            within("function", f.index(), module.functions.len())?;
+            match op == Op::RefFunc && module.func_refs.get(f).is_none_or(|r| r.is_none()) {
+                true => Err(format!("{f} has no function reference")),
+                false => Ok(()),
+            }
+        }
+        Imm::CallIndirect { ty, table: t } => {
+            table(t.index())?;
+            within("type", ty.index(), module.types.len())?;
+            match module.types[ty].composite {
+                CompositeType::Func(_) => Ok(()),
+                _ => Err(format!("{ty} is no function type")),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Checker<'a> {
+    graph: &'a Graph,
+    env: Option<&'a ModuleEnv>,
+    op: Op,
+    imm: Imm,
+    /// What `Slot::T` is here, once that is known.
+    t: Option<Type>,
+}
+
+fn converted(ty: ValType) -> Result<Type, String> {
+    Type::from_wasm(ty).ok_or_else(|| format!("type {ty} is not in the graph yet"))
+}
+
+impl<'a> Checker<'a> {
+    /// Binds `T` for the ops whose immediate says it.
+    fn bind(&mut self) -> Check {
+        let Some(env) = self.env else {
+            return Ok(());
+        };
+        let ty = match self.imm {
+            Imm::Global(global) => env.module.globals[global].content,
+            Imm::Table(table) => ValType::Ref(env.module.tables[table].element),
+            _ => return Ok(()),
+        };
+        self.t = Some(converted(ty)?);
+        Ok(())
+    }
+
+    /// The types that stand for `Slot::Rest` among operands and results, if they are known.
+    fn rest(&self) -> (Option<Vec<Type>>, Option<Vec<Type>>) {
+        let of = |ty: &FuncType| {
+            let convert = |types: &[ValType]| types.iter().map(|&ty| Type::from_wasm(ty)).collect();
+            (convert(ty.params()), convert(ty.results()))
+        };
+        match (self.op, self.imm, self.env) {
+            (Op::Return, _, _) => (Some(self.graph.results.clone()), None),
+            (Op::Call, Imm::Func(func), Some(env)) => of(env.module.func_type(func)),
+            (_, Imm::CallIndirect { ty, .. }, Some(env)) => of(env.module.func_type_at(ty)),
+            _ => (None, None),
+        }
+    }
+
+    fn list(
+        &mut self,
+        what: &str,
+        slots: &[Slot],
+        values: &[Value],
+        rest: Option<Vec<Type>>,
+    ) -> Check {
+        let rest_at = slots.iter().position(|&slot| slot == Slot::Rest);
+        let fixed = slots.len() - usize::from(rest_at.is_some());
+        let wanted = fixed + rest.as_ref().map_or(0, Vec::len);
+        let found = values.len();
+        let open = rest_at.is_some() && rest.is_none();
+        if found < wanted || found > wanted && !open {
+            return Err(format!("{found} {what}s, expected {wanted}"));
+        }
+        for (i, &value) in values.iter().enumerate() {
+            if value.index() >= self.graph.num_values() {
+                continue;
+            }
+            let after = found - fixed;
+            let slot = match rest_at {
+                Some(at) if i >= at && i < at + after => {
+                    if let Some(&wanted) = rest.as_ref().and_then(|rest| rest.get(i - at)) {
+                        self.equal(what, i, value, wanted)?;
+                    }
+                    continue;
+                }
+                Some(at) if i >= at => slots[i + 1 - after],
+                _ => slots[i],
+            };
+            self.slot(what, i, value, slot)?;
+        }
+        Ok(())
+    }
+
+    fn equal(&self, what: &str, i: usize, value: Value, wanted: Type) -> Check {
+        let found = self.graph.ty(value);
+        match found == wanted {
+            true => Ok(()),
+            false => Err(format!(
+                "{what} {i} ({value}) is {found}, expected {wanted}"
+            )),
+        }
+    }
+
+    fn slot(&mut self, what: &str, i: usize, value: Value, slot: Slot) -> Check {
+        let found = self.graph.ty(value);
+        let address = match slot {
+            Slot::Ref => {
+                return match found.is_ref() {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "{what} {i} ({value}) is {found}, expected a reference"
+                    )),
+                };
+            }
+            Slot::T => {
+                if self.op == Op::RefNull && !found.is_ref() {
+                    return Err(format!("{value} is {found}, expected a reference"));
+                }
+                let wanted = *self.t.get_or_insert(found);
+                return self.equal(what, i, value, wanted);
+            }
+            Slot::Addr | Slot::TableAddr => self.address(i),
+            _ => slot.fixed(),
+        };
+        match address {
+            Some(wanted) => self.equal(what, i, value, wanted),
+            None if matches!(found, Type::I32 | Type::I64) => Ok(()),
+            None => Err(format!(
+                "{what} {i} ({value}) is {found}, expected an index"
+            )),
+        }
+    }
+
+    /// The type of indices into the memory or table at operand or result `i`, if it is known.
+    fn address(&self, i: usize) -> Option<Type> {
+        let module = &*self.env?.module;
+        let wide = |wide: bool| if wide { Type::I64 } else { Type::I32 };
+        let memory = |m| module.memories[m].memory64;
+        let table = |t: TableIndex| module.tables[t].table64;
+        let pair = |dst: bool, src: bool| match i {
+            0 => dst,
+            1 => src,
+            _ => dst && src,
+        };
+        Some(wide(match self.imm {
+            Imm::MemoryPair { dst, src } => pair(memory(dst), memory(src)),
+            Imm::TablePair { dst, src } => pair(table(dst), table(src)),
+            imm => match (imm.memory(), imm.table()) {
+                (Some(m), _) => memory(m),
+                (None, Some(t)) => table(t),
+                (None, None) => false,
+            },
+        }))
+    }
+}
