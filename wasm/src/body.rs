@@ -4,7 +4,7 @@
 
 pub use wasmparser::{
     BinaryReader, BlockType, BrTable, FunctionBody as BodyReader, Ieee32, Ieee64, LocalsReader,
-    MemArg, Operator, OperatorsReader, V128, VisitOperator, VisitSimdOperator,
+    MemArg, MemArgTarget, Operator, OperatorsReader, V128, VisitOperator, VisitSimdOperator,
 };
 
 use crate::types::{HeapType, ValType};

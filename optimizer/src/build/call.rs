@@ -1,0 +1,45 @@
+//! Calls.
+
+use bimetal_wasm::{FuncIndex, FuncType, TableIndex, TypeIndex};
+
+use crate::graph::Op;
+
+use super::{Builder, Imm, Result, value_type};
+
+impl<'a> Builder<'a> {
+    pub(super) fn call(&mut self, index: u32) -> Result<()> {
+        let func = FuncIndex::from_u32(index);
+        let ty = self.env.module.func_type(func);
+        self.emit_call(Op::Call, ty, 0, Imm::Func(func))
+    }
+
+    pub(super) fn call_indirect(&mut self, ty: u32, table: u32) -> Result<()> {
+        let imm = Imm::CallIndirect {
+            ty: TypeIndex::from_u32(ty),
+            table: TableIndex::from_u32(table),
+        };
+        let ty = self.env.module.func_type_at(TypeIndex::from_u32(ty));
+        self.emit_call(Op::CallIndirect, ty, 1, imm)
+    }
+
+    /// A call of a function of type `ty` with `more` operands after the arguments.
+    fn emit_call(&mut self, op: Op, ty: &'a FuncType, more: usize, imm: Imm) -> Result<()> {
+        let operands = ty.params().len() + more;
+        let start = self.top(operands)?;
+        self.types.clear();
+        for &result in ty.results() {
+            self.types.push(value_type(result)?);
+        }
+        if operands > 3 {
+            self.ssa.charge(operands);
+        }
+        let site = self.site();
+        let args = &self.stack[start..];
+        let inst = self
+            .graph
+            .push_inst(self.block, op, args, imm, Some(site), self.types);
+        self.stack.truncate(start);
+        self.stack.extend(self.graph.results(inst));
+        Ok(())
+    }
+}
