@@ -269,7 +269,11 @@ impl fmt::Display for Summary {
             writeln!(f, "module {name:?}")?;
         }
         writeln!(f, "{} bytes", self.size)?;
-        writeln!(f, "\nsections{:>28} {:>11} {:>9}", "offset", "size", "items")?;
+        writeln!(
+            f,
+            "\nsections{:>28} {:>11} {:>9}",
+            "offset", "size", "items"
+        )?;
         for section in &self.sections {
             let name = if section.custom {
                 format!("custom {:?}", section.name)
@@ -295,7 +299,9 @@ impl fmt::Display for Summary {
         list(
             f,
             "exports",
-            self.exports.iter().map(|e| format!("{:?} {}", e.name, e.ty)),
+            self.exports
+                .iter()
+                .map(|e| format!("{:?} {}", e.name, e.ty)),
         )?;
         list(f, "memories", self.memories.iter())?;
         list(f, "tables", self.tables.iter())?;
@@ -306,10 +312,16 @@ impl fmt::Display for Summary {
             "counts",
             [
                 format!("{} types", c.types),
-                format!("{} functions, {} imported", c.functions, c.imported_functions),
+                format!(
+                    "{} functions, {} imported",
+                    c.functions, c.imported_functions
+                ),
                 format!("{} function references", c.function_references),
                 format!("{} globals", c.globals),
-                format!("{} element segments, {} elements", c.element_segments, c.elements),
+                format!(
+                    "{} element segments, {} elements",
+                    c.element_segments, c.elements
+                ),
                 format!("{} data segments, {} bytes", c.data_segments, c.data_bytes),
                 format!("{} bytes of code", c.code_bytes),
             ]
@@ -335,5 +347,7 @@ fn list(
         return Ok(());
     }
     writeln!(f, "\n{title}")?;
-    items.into_iter().try_for_each(|item| writeln!(f, "  {item}"))
+    items
+        .into_iter()
+        .try_for_each(|item| writeln!(f, "  {item}"))
 }

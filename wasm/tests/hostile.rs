@@ -46,8 +46,9 @@ const SEEDS: &[&str] = &[
             (block $b (result i32)
                 (loop $l (br_if $l (i32.eqz (local.get 0))))
                 (br_table $b $b (i32.const 1) (local.get 0)))
-            (if (param i32) (result i32) (then) (else drop i32.const 7))
-            (i32.store offset=8 (i32.const 0))
+            (if (param i32) (result i32) (i32.const 1) (then) (else drop i32.const 7))
+            (drop)
+            (i32.store offset=8 (i32.const 0) (i32.const 1))
             (drop (call_indirect $t (type $t)
                 (i32.const 1) (i64.const 2) (f32.const 3) (f64.const 4) (i32.const 0)))
             (memory.copy $m $m2 (i32.const 0) (i32.const 0) (i32.const 1))
@@ -120,7 +121,12 @@ fn survives(bytes: &[u8]) -> bool {
 fn seeds_are_what_they_should_be() {
     let kinds: Vec<Option<ErrorKind>> = seeds()
         .iter()
-        .map(|seed| Module::validate(seed, &Features::default()).err().map(|e| e.kind()))
+        .map(|seed| Module::validate(seed, &Features::default()).err())
+        .map(|error| {
+            error
+                .inspect(|error| println!("{error}"))
+                .map(|error| error.kind())
+        })
         .collect();
     assert_eq!(kinds, [None, None, Some(ErrorKind::Unsupported)]);
 }
@@ -151,7 +157,9 @@ fn bits_flipped() {
 #[test]
 fn bytes_replaced_inserted_removed_and_moved() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    const TELLING: &[u8] = &[0, 1, 2, 0x0b, 0x40, 0x60, 0x6f, 0x70, 0x7b, 0x7f, 0x80, 0xfc, 0xfd, 0xff];
+    const TELLING: &[u8] = &[
+        0, 1, 2, 0x0b, 0x40, 0x60, 0x6f, 0x70, 0x7b, 0x7f, 0x80, 0xfc, 0xfd, 0xff,
+    ];
     for seed in seeds() {
         for _ in 0..3000 {
             let mut bytes = seed.clone();

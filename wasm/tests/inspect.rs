@@ -31,7 +31,57 @@ fn summary_reads_well() {
             (start $noop)
             (data (i32.const 0) "abc")
             (@custom "note" "hello"))"#,
-        expect![[]],
+        expect![[r#"
+            module "demo"
+            164 bytes
+
+            sections                      offset        size     items
+              type                           0xa          10         2
+              import                        0x16          26         2
+              function                      0x32           3         2
+              table                         0x37           4         1
+              memory                        0x3d           4         1
+              export                        0x43          16         2
+              start                         0x55           1
+              element                       0x58           8         1
+              code                          0x62          10         2
+              data                          0x6e           9         1
+              custom "note"                 0x79          10
+              custom "name"                 0x85          31
+
+            features
+              mutable-globals
+
+            imports
+              "env" "log" (func (param i32 f64) (result i64))
+              "env" "counter" (global (mut i32))
+
+            exports
+              "memory" (memory 1 4)
+              "run" (func)
+
+            memories
+              1 4
+
+            tables
+              2 funcref
+
+            start
+              noop
+
+            counts
+              2 types
+              3 functions, 1 imported
+              2 function references
+              1 globals
+              1 element segments, 2 elements
+              1 data segments, 3 bytes
+              7 bytes of code
+
+            largest functions
+                      5      0x64 run
+                      2      0x6a noop
+        "#]],
     );
 }
 
@@ -54,7 +104,10 @@ fn features_used() {
         &["simd128"],
     );
     check_features("(module (func (local v128)))", &["simd128"]);
-    check_features("(module (func (result i32 i32) unreachable))", &["multivalue"]);
+    check_features(
+        "(module (func (result i32 i32) unreachable))",
+        &["multivalue"],
+    );
     check_features(
         "(module (func i32.const 1 (block (param i32) drop)))",
         &["multivalue"],
@@ -107,7 +160,10 @@ fn types_are_written_as_in_text() {
             "(global (mut v128))"
         ]
     );
-    assert_eq!(m.imports[1].index, EntityIndex::Func(FuncIndex::from_u32(1)));
+    assert_eq!(
+        m.imports[1].index,
+        EntityIndex::Func(FuncIndex::from_u32(1))
+    );
 }
 
 #[test]
@@ -116,7 +172,10 @@ fn text_round_trips() {
         (data (i32.const 0) "abc"))"#;
     let m = module(source);
     let printed = m.to_text(&PrintOptions::default()).unwrap();
-    assert!(printed.contains("(func $f (;0;) (type 0) (param $x i32) (result i32)"), "{printed}");
+    assert!(
+        printed.contains("(func $f (;0;) (type 0) (param $x i32) (result i32)"),
+        "{printed}"
+    );
     assert_eq!(text::parse(&printed, None).unwrap(), m.bytes.as_slice());
 
     let skeleton = PrintOptions {
