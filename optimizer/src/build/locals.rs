@@ -267,11 +267,6 @@ impl Ssa {
         data.num_preds += 1;
     }
 
-    /// How many edges to a block are noted.
-    pub fn num_preds(&self, block: Block) -> u32 {
-        self.blocks[block].num_preds
-    }
-
     /// The edge to a block that has one.
     pub fn only_pred(&self, block: Block) -> Option<Edge> {
         let data = &self.blocks[block];

@@ -65,8 +65,9 @@ pub struct BuildScratch {
 /// use bimetal_wasm::{DefinedFuncIndex, Features, Module};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let text = "(func (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))";
-/// let module = Module::from_text(&format!("(module {text})"), Features::default())?;
+/// let text = "(module
+///     (func (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))";
+/// let module = Module::new(text, &Features::default())?;
 /// let env = ModuleEnv::new(module.into(), Default::default())?;
 /// let mut graph = Graph::new();
 /// build(&env, DefinedFuncIndex::from_u32(0), &mut graph, &mut BuildScratch::default())?;
