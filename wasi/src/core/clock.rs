@@ -66,7 +66,10 @@ impl Clock for HostClock {
 
 fn to_duration(t: rustix::time::Timespec) -> Duration {
     // A host whose clock stands before 1970 has a clock at 1970, not an error.
-    Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(t.tv_sec).unwrap_or(0),
+        u32::try_from(t.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// The clocks of one guest.
@@ -80,6 +83,9 @@ pub struct Clocks {
 
 impl Default for Clocks {
     fn default() -> Clocks {
-        Clocks { wall: Box::new(HostClock::Realtime), monotonic: Box::new(HostClock::Monotonic) }
+        Clocks {
+            wall: Box::new(HostClock::Realtime),
+            monotonic: Box::new(HostClock::Monotonic),
+        }
     }
 }

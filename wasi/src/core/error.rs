@@ -20,7 +20,7 @@ macro_rules! error_codes {
         pub enum ErrorCode {
             $(#[doc = concat!($doc, ".")] $name,)*
             /// The capability does not cover the request.
-            NotCapable,
+            Notcapable,
         }
 
         impl ErrorCode {
@@ -30,7 +30,7 @@ macro_rules! error_codes {
             fn message(self) -> &'static str {
                 match self {
                     $(ErrorCode::$name => $doc,)*
-                    ErrorCode::NotCapable => "capabilities insufficient",
+                    ErrorCode::Notcapable => "capabilities insufficient",
                 }
             }
 

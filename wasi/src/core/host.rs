@@ -1,0 +1,51 @@
+//! Everything that one guest was given by its embedder.
+
+use super::clock::Clocks;
+use super::dir::Dir;
+use super::random::{HostRandom, Random};
+use super::stream::{Input, Output};
+
+/// A directory given to the guest, and the name under which the guest finds it.
+#[derive(Clone, Debug)]
+pub struct Preopen {
+    /// The directory.
+    pub dir: Dir,
+    /// The guest's name for it, for example `/` or `/data`.
+    pub name: String,
+}
+
+/// What a guest sees of the world, apart from its open descriptors.
+#[derive(Debug)]
+pub struct Host {
+    /// The arguments, the program's name first. Bytes without NUL.
+    pub args: Vec<Vec<u8>>,
+    /// The environment, each `NAME=VALUE`. Bytes without NUL.
+    pub env: Vec<Vec<u8>>,
+    /// The clocks.
+    pub clocks: Clocks,
+    /// The source of randomness.
+    pub random: Box<dyn Random>,
+    /// Standard input.
+    pub stdin: Input,
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+    /// The directories.
+    pub preopens: Vec<Preopen>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host {
+            args: Vec::new(),
+            env: Vec::new(),
+            clocks: Clocks::default(),
+            random: Box::new(HostRandom),
+            stdin: Input::null(),
+            stdout: Output::null(),
+            stderr: Output::null(),
+            preopens: Vec::new(),
+        }
+    }
+}
