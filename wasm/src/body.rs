@@ -7,7 +7,30 @@ pub use wasmparser::{
     MemArg, MemArgTarget, Operator, OperatorsReader, V128, VisitOperator, VisitSimdOperator,
 };
 
-use crate::types::{HeapType, ValType};
+use crate::module::Module;
+use crate::types::{DefinedFuncIndex, HeapType, ValType};
+
+impl Module {
+    /// A reader of a defined function's body, whose positions are offsets in the binary.
+    ///
+    /// ```
+    /// use bimetal_wasm::{DefinedFuncIndex, Features, Module, body::Operator};
+    ///
+    /// let module = Module::new("(module (func nop))", &Features::default())?;
+    /// let body = module.body_reader(DefinedFuncIndex::from_u32(0));
+    /// let mut ops = body.get_operators_reader()?;
+    /// assert!(matches!(ops.read()?, Operator::Nop));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn body_reader(&self, index: DefinedFuncIndex) -> BodyReader<'_> {
+        let start = self.bodies[index].range.start as u64;
+        BodyReader::new(BinaryReader::new_features(
+            self.body_bytes(index),
+            start,
+            self.features.to_wasmparser(),
+        ))
+    }
+}
 
 /// The value type that the decoder gave; `None` for one of a proposal that is missing.
 pub fn val_type(ty: wasmparser::ValType) -> Option<ValType> {

@@ -271,8 +271,8 @@ impl fmt::Display for Summary {
         writeln!(f, "{} bytes", self.size)?;
         writeln!(
             f,
-            "\nsections{:>28} {:>11} {:>9}",
-            "offset", "size", "items"
+            "\n{:<26} {:>9} {:>11} {:>9}",
+            "sections", "offset", "size", "items"
         )?;
         for section in &self.sections {
             let name = if section.custom {

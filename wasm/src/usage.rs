@@ -2,10 +2,11 @@
 //!
 //! "Uses" means: a runtime without the proposal would refuse the module.
 
+use cranelift_entity::EntityRef;
 use rayon::prelude::*;
 use wasmparser::{
-    BinaryReader, BlockType, FunctionBody, VisitOperator, VisitSimdOperator, WasmFeatures,
-    for_each_visit_operator, for_each_visit_simd_operator,
+    BlockType, VisitOperator, VisitSimdOperator, WasmFeatures, for_each_visit_operator,
+    for_each_visit_simd_operator,
 };
 
 use crate::module::*;
@@ -42,10 +43,8 @@ pub(crate) fn used(module: &Module) -> Vec<&'static str> {
         used: WasmFeatures::empty(),
     };
     usage.declarations();
-    let bodies = module
-        .bodies
-        .as_values_slice()
-        .par_iter()
+    let bodies = (0..module.bodies.len())
+        .into_par_iter()
         .with_min_len(64)
         .map(|body| {
             let mut usage = Usage {
@@ -53,7 +52,7 @@ pub(crate) fn used(module: &Module) -> Vec<&'static str> {
                 used: WasmFeatures::empty(),
             };
             // The body is valid, so reading it does not fail.
-            let _ = usage.body(body);
+            let _ = usage.body(DefinedFuncIndex::new(body));
             usage.used
         })
         .reduce(WasmFeatures::empty, WasmFeatures::union);
@@ -185,13 +184,8 @@ impl Usage<'_> {
         }
     }
 
-    fn body(&mut self, body: &crate::module::FunctionBody) -> wasmparser::Result<()> {
-        let bytes = &self.module.bytes[body.range.clone()];
-        let body = FunctionBody::new(BinaryReader::new_features(
-            bytes,
-            0,
-            self.module.features.to_wasmparser(),
-        ));
+    fn body(&mut self, index: DefinedFuncIndex) -> wasmparser::Result<()> {
+        let body = self.module.body_reader(index);
         for local in body.get_locals_reader()? {
             match crate::convert::val_type(local?.1) {
                 Ok(ty) => self.val_type(ty),
