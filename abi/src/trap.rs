@@ -80,6 +80,8 @@ impl std::fmt::Display for TrapCode {
     }
 }
 
+impl std::error::Error for TrapCode {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,1 +1,67 @@
-//! TODO story
+//! Bimetal: a WebAssembly runtime to embed.
+//!
+//! An [`Engine`] has a configuration and a compiler. A [`Module`] is loaded into an engine; a
+//! [`Linker`] gives it its imports and makes an [`Instance`] of it in a [`Store`], which owns all
+//! that instances use. [`Func`], [`Memory`], [`Table`] and [`Global`] are handles into a store.
+//!
+//! ```
+//! use bimetal::{Engine, Linker, Module, Store};
+//!
+//! let engine = Engine::default();
+//! let module = Module::new(&engine, r#"(module
+//!     (func (export "add") (param i32 i32) (result i32)
+//!         (i32.add (local.get 0) (local.get 1))))"#)?;
+//! let mut store = Store::new(&engine, ());
+//! let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+//! let add = instance.get_typed_func::<(i32, i32), i32>(&mut store, "add")?;
+//! assert_eq!(add.call(&mut store, (1, 2))?, 3);
+//! # Ok::<(), bimetal::Error>(())
+//! ```
+//!
+//! # Inside
+//! `vm/` is the unsafe heart: what generated code sees, entering and leaving it, traps. `tier/`
+//! decides when functions are compiled and publishes them. The rest is the API, safe code.
+#![deny(unsafe_code)]
+
+mod backtrace;
+mod caller;
+mod config;
+mod engine;
+pub mod error;
+mod externs;
+mod func;
+mod global;
+mod instance;
+mod linker;
+mod memory;
+mod module;
+mod store;
+mod table;
+mod tier;
+mod types;
+mod val;
+#[allow(unsafe_code, reason = "the one place for it in this crate")]
+mod vm;
+
+pub use backtrace::{FrameInfo, WasmBacktrace};
+pub use bimetal_abi::TrapCode as Trap;
+pub use bimetal_codegen::{Dump, DumpSet};
+pub use caller::Caller;
+pub use config::{Config, OptLevel, Progress};
+pub use engine::Engine;
+pub use error::{Context, Error, ErrorKind, Result};
+pub use externs::{Export, Extern};
+pub use func::{Func, TypedFunc};
+pub use global::Global;
+pub use instance::Instance;
+pub use linker::{InstancePre, Linker};
+pub use memory::{Memory, MemoryAccessError};
+pub use module::Module;
+pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+pub use table::Table;
+pub use types::{
+    ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType, Mutability,
+    RefType, TableType, ValType,
+};
+pub use val::{ExternRef, V128, Val};
+pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy};

@@ -357,10 +357,8 @@ fn signal_stacks_are_big_enough_and_go_with_their_thread() {
     fn current() -> libc::stack_t {
         let mut stack = mem::MaybeUninit::uninit();
         // SAFETY: it writes to `stack`.
-        assert_eq!(
-            unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) },
-            0
-        );
+        let result = unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) };
+        assert_eq!(result, 0);
         // SAFETY: the call succeeded.
         unsafe { stack.assume_init() }
     }
@@ -406,10 +404,8 @@ fn signal_stacks_are_big_enough_and_go_with_their_thread() {
         ensure_signal_stack();
         assert_eq!(current().ss_sp, own.ss_sp);
         // SAFETY: what was there before is valid still.
-        assert_eq!(
-            unsafe { libc::sigaltstack(before.as_ptr(), ptr::null_mut()) },
-            0
-        );
+        let result = unsafe { libc::sigaltstack(before.as_ptr(), ptr::null_mut()) };
+        assert_eq!(result, 0);
     })
     .join()
     .unwrap();

@@ -3,6 +3,10 @@
 use bimetal_sys::{MemoryImage, Reservation, page_size, stack_pointer, thread_stack_limit};
 
 /// The bytes of an accessible part.
+#[allow(
+    clippy::mut_from_ref,
+    reason = "the memory is not the reservation's own"
+)]
 fn bytes(reservation: &Reservation, offset: usize, len: usize) -> &mut [u8] {
     assert!(offset + len <= reservation.size());
     // SAFETY: the tests pass accessible parts, and use one such slice at a time.

@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::memory::{invalid, memfd, page_size, round_to_pages};
@@ -155,6 +155,23 @@ impl CodeRegion {
         }
         self.file.write_all_at(bytes, offset as u64)?;
         arch::sync_code(self.base.wrapping_add(offset), bytes.len())
+    }
+
+    /// Gives the memory of a reserved part back to the system; it holds zeros until it is written
+    /// again. Nothing may run there any more.
+    ///
+    /// # Errors
+    /// As for [`CodeRegion::write`]; or the system cannot, and the part is as it was.
+    pub fn discard(&self, offset: usize, len: usize) -> io::Result<()> {
+        if offset.checked_add(len).is_none_or(|end| end > self.used()) {
+            return Err(invalid("code outside of the reserved part of its region"));
+        }
+        if len == 0 || std::process::id() != self.process {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.file, flags, offset as u64, len as u64)?;
+        Ok(())
     }
 }
 

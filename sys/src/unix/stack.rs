@@ -12,8 +12,9 @@ thread_local! {
 /// say. Costs something once per thread.
 ///
 /// Of the main thread it is what its resource limit allows, although the stack grows to there only
-/// as it is used; a limit that is lowered later is not noticed. A thread that runs on a stack which
-/// the system does not know (a fiber) gets the limit of its thread.
+/// as it is used; a limit that is lowered later is not noticed, and without one it is terabytes
+/// away. A thread that runs on a stack which the system does not know (a fiber) gets the limit of
+/// its thread.
 pub fn thread_stack_limit() -> Option<usize> {
     LIMIT
         .try_with(|cached| match cached.get() {

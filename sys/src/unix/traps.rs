@@ -11,7 +11,8 @@
 //! ends the process instead of recursing. Handlers run on an alternate stack, since a
 //! foreign thread's own stack may be what is exhausted.
 //!
-//! It does not look for handlers that somebody installs later in our place.
+//! It does not look for handlers that somebody installs later in our place, nor at SIGTRAP: traps
+//! of generated code are `ud2` and `udf`, which are SIGILL.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,0 +1,274 @@
+//! The engine: what all stores and modules of a configuration share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use bimetal_abi::{CallMode, Tunables};
+use bimetal_codegen::{Compiler, Scratch, Trampoline};
+use bimetal_wasm::FuncType;
+
+use crate::config::Config;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::tier::return_area;
+use crate::vm::{CodeSpace, HostKind};
+
+/// A compiler with its code memory and the types that its modules share.
+///
+/// Cheap to clone, and to be shared between threads; usually a program has one.
+///
+/// ```
+/// let engine = bimetal::Engine::default();
+/// let module = bimetal::Module::new(&engine, "(module)")?;
+/// # Ok::<(), bimetal::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<EngineInner>,
+}
+
+struct EngineInner {
+    config: Config,
+    tunables: Tunables,
+    compiler: Option<Arc<dyn Compiler>>,
+    space: Arc<CodeSpace>,
+    signatures: RwLock<Signatures>,
+    /// Working memory of compilations that are not going on.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+#[derive(Default)]
+struct Signatures {
+    ids: HashMap<FuncType, u32>,
+    all: Vec<Arc<Signature>>,
+}
+
+/// A function type that the engine knows, with its trampolines. Never forgotten while the engine
+/// lives.
+pub(crate) struct Signature {
+    pub(crate) id: u32,
+    pub(crate) ty: FuncType,
+    host_to_wasm: OnceLock<CodePtr>,
+    /// Entry cells of host functions of this type, by `HostKind`.
+    cells: [AtomicPtr<u8>; 2],
+}
+
+impl Signature {
+    pub(crate) fn cell(&self, kind: HostKind) -> *const AtomicPtr<u8> {
+        &raw const self.cells[kind as usize]
+    }
+}
+
+/// The address of code that is in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodePtr(usize);
+
+impl CodePtr {
+    pub(crate) fn new(address: *const u8) -> CodePtr {
+        CodePtr(address.expose_provenance())
+    }
+
+    pub(crate) fn as_ptr(self) -> *const u8 {
+        std::ptr::with_exposed_provenance(self.0)
+    }
+}
+
+impl Engine {
+    /// An engine for this machine.
+    ///
+    /// # Errors
+    /// If there is no compiler for this machine.
+    pub fn new(config: &Config) -> Result<Engine> {
+        crate::vm::init_process();
+        let mut tunables = config.tunables.clone();
+        tunables.call_mode = match config.lazy {
+            true => CallMode::Cell,
+            false => CallMode::Direct,
+        };
+        Ok(Engine {
+            inner: Arc::new(EngineInner {
+                config: config.clone(),
+                compiler: compiler(config)?,
+                tunables,
+                space: Arc::default(),
+                signatures: RwLock::default(),
+                scratch: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Whether both are the same engine.
+    pub fn same(a: &Engine, b: &Engine) -> bool {
+        Arc::ptr_eq(&a.inner, &b.inner)
+    }
+
+    pub(crate) fn tunables(&self) -> &Tunables {
+        &self.inner.tunables
+    }
+
+    pub(crate) fn max_wasm_stack(&self) -> usize {
+        self.inner.config.max_wasm_stack
+    }
+
+    pub(crate) fn code_space(&self) -> &Arc<CodeSpace> {
+        &self.inner.space
+    }
+
+    pub(crate) fn compiler(&self) -> Result<&dyn Compiler> {
+        self.inner.compiler.as_deref().ok_or_else(|| {
+            Error::of(
+                ErrorKind::Compile,
+                "this runtime was built without a compiler",
+            )
+        })
+    }
+
+    /// Runs `f` with working memory of the compiler.
+    pub(crate) fn with_compiler<R>(
+        &self,
+        f: impl FnOnce(&dyn Compiler, &mut Scratch) -> Result<R>,
+    ) -> Result<R> {
+        let compiler = self.compiler()?;
+        let pool = &self.inner.scratch;
+        let lock = || pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock().pop();
+        let mut scratch = kept.unwrap_or_else(|| compiler.scratch());
+        let result = f(compiler, &mut scratch)?;
+        lock().push(scratch);
+        Ok(result)
+    }
+
+    /// Forgets the compiler's working memory.
+    pub(crate) fn trim(&self) {
+        let mut pool = self
+            .inner
+            .scratch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        pool.clear();
+    }
+
+    /// The engine-wide form of a function type.
+    pub(crate) fn signature(&self, ty: &FuncType) -> Arc<Signature> {
+        let signatures = &self.inner.signatures;
+        {
+            let known = signatures.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(&id) = known.ids.get(ty) {
+                return known.all[id as usize].clone();
+            }
+        }
+        let mut known = signatures.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&id) = known.ids.get(ty) {
+            return known.all[id as usize].clone();
+        }
+        let id = known.all.len() as u32;
+        let stub = || AtomicPtr::new(bimetal_sys::lazy_host_stub(return_area(ty)).cast_mut());
+        let signature = Arc::new(Signature {
+            id,
+            ty: ty.clone(),
+            host_to_wasm: OnceLock::new(),
+            cells: [stub(), stub()],
+        });
+        known.ids.insert(ty.clone(), id);
+        known.all.push(signature.clone());
+        signature
+    }
+
+    /// The engine-wide id of a function type.
+    pub(crate) fn type_id(&self, ty: &FuncType) -> u32 {
+        self.signature(ty).id
+    }
+
+    /// The function type with this engine-wide id.
+    pub(crate) fn signature_at(&self, id: u32) -> Arc<Signature> {
+        let known = self
+            .inner
+            .signatures
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.all[id as usize].clone()
+    }
+
+    /// The host → wasm trampoline of a type.
+    pub(crate) fn host_to_wasm(&self, id: u32) -> Result<CodePtr> {
+        let signature = self.signature_at(id);
+        if let Some(&code) = signature.host_to_wasm.get() {
+            return Ok(code);
+        }
+        // Two threads may both compile it; one of the two is kept and both are right.
+        let code = self.trampoline(Trampoline::HostToWasm(signature.ty.clone()))?;
+        Ok(*signature.host_to_wasm.get_or_init(|| code))
+    }
+
+    /// The wasm → host trampoline of a type; from now on in the cell of such functions.
+    pub(crate) fn wasm_to_host(&self, id: u32, kind: HostKind) -> Result<CodePtr> {
+        let signature = self.signature_at(id);
+        let cell = &signature.cells[kind as usize];
+        let present = cell.load(Ordering::Acquire);
+        if !std::ptr::eq(
+            present,
+            bimetal_sys::lazy_host_stub(return_area(&signature.ty)),
+        ) {
+            return Ok(CodePtr::new(present));
+        }
+        let ty = signature.ty.clone();
+        let code = self.trampoline(match kind {
+            HostKind::Native => Trampoline::WasmToNative(ty),
+            HostKind::Array => Trampoline::WasmToArray(ty),
+        })?;
+        cell.store(code.as_ptr().cast_mut(), Ordering::Release);
+        Ok(code)
+    }
+
+    fn trampoline(&self, trampoline: Trampoline) -> Result<CodePtr> {
+        let code =
+            self.with_compiler(|compiler, scratch| Ok(compiler.trampoline(&trampoline, scratch)?))?;
+        let address = self
+            .inner
+            .space
+            .place_forever(&code.bytes, code.alignment as usize)
+            .context("cannot allocate memory for machine code")?;
+        Ok(CodePtr::new(address))
+    }
+}
+
+#[cfg(feature = "optimizer")]
+fn compiler(config: &Config) -> Result<Option<Arc<dyn Compiler>>> {
+    let target = bimetal_codegen::Target::host().ok_or_else(|| {
+        Error::of(
+            ErrorKind::Compile,
+            format_args!("there is no compiler for {}", std::env::consts::ARCH),
+        )
+    })?;
+    let optimizer = bimetal_optimizer::Optimizer::new(&target, config.settings.clone())?;
+    Ok(Some(Arc::new(optimizer)))
+}
+
+#[cfg(not(feature = "optimizer"))]
+fn compiler(_: &Config) -> Result<Option<Arc<dyn Compiler>>> {
+    Ok(None)
+}
+
+impl Default for Engine {
+    /// An engine with the default configuration.
+    ///
+    /// # Panics
+    /// If there is no compiler for this machine; [`Engine::new`] says so as an error.
+    fn default() -> Self {
+        Engine::new(&Config::new()).expect("there is a compiler for this machine")
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.inner.config)
+            .field("compiler", &self.inner.compiler)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,129 @@
+//! What instances import and export.
+
+use crate::error::Result;
+use crate::func::Func;
+use crate::global::Global;
+use crate::memory::Memory;
+use crate::store::AsContext;
+use crate::table::Table;
+use crate::types::ExternType;
+use crate::vm::{ImportValue, StoreOpaque};
+
+/// A function, memory, table or global of a store.
+#[derive(Clone, Copy, Debug)]
+pub enum Extern {
+    /// A function.
+    Func(Func),
+    /// A global.
+    Global(Global),
+    /// A table.
+    Table(Table),
+    /// A memory.
+    Memory(Memory),
+}
+
+impl Extern {
+    pub(crate) fn from_value(store: &StoreOpaque, value: ImportValue) -> Extern {
+        match value {
+            ImportValue::Func(func) => Extern::Func(Func::from_ptr(store, func)),
+            ImportValue::Table(id) => Extern::Table(Table::from_id(store, id)),
+            ImportValue::Memory(id) => Extern::Memory(Memory::from_id(store, id)),
+            ImportValue::Global(id) => Extern::Global(Global::from_id(store, id)),
+        }
+    }
+
+    pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<ImportValue> {
+        Ok(match self {
+            Extern::Func(func) => ImportValue::Func(func.checked(store)?),
+            Extern::Table(table) => ImportValue::Table(table.checked(store)?),
+            Extern::Memory(memory) => ImportValue::Memory(memory.checked(store)?),
+            Extern::Global(global) => ImportValue::Global(global.checked(store)?),
+        })
+    }
+
+    pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<ExternType> {
+        Ok(match self {
+            Extern::Func(func) => ExternType::Func(func.try_ty(store)?),
+            Extern::Table(table) => ExternType::Table(table.try_ty(store)?),
+            Extern::Memory(memory) => ExternType::Memory(memory.try_ty(store)?),
+            Extern::Global(global) => ExternType::Global(global.try_ty(store)?),
+        })
+    }
+
+    /// Its type; memories and tables with their current size as minimum.
+    ///
+    /// # Panics
+    /// If it belongs to another store.
+    pub fn ty(&self, store: impl AsContext) -> ExternType {
+        self.try_ty(store.as_context().opaque())
+            .expect("the item is of this store")
+    }
+
+    /// The function, if it is one.
+    pub fn into_func(self) -> Option<Func> {
+        match self {
+            Extern::Func(func) => Some(func),
+            _ => None,
+        }
+    }
+
+    /// The memory, if it is one.
+    pub fn into_memory(self) -> Option<Memory> {
+        match self {
+            Extern::Memory(memory) => Some(memory),
+            _ => None,
+        }
+    }
+
+    /// The table, if it is one.
+    pub fn into_table(self) -> Option<Table> {
+        match self {
+            Extern::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The global, if it is one.
+    pub fn into_global(self) -> Option<Global> {
+        match self {
+            Extern::Global(global) => Some(global),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! from {
+    ($($ty:ident)*) => {
+        $(impl From<$ty> for Extern {
+            fn from(item: $ty) -> Extern {
+                Extern::$ty(item)
+            }
+        })*
+    };
+}
+
+from!(Func Global Memory Table);
+
+/// An export of an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'instance> {
+    pub(crate) name: &'instance str,
+    pub(crate) item: Extern,
+}
+
+impl<'instance> Export<'instance> {
+    /// Its name.
+    pub fn name(&self) -> &'instance str {
+        self.name
+    }
+
+    /// What it is.
+    pub fn into_extern(self) -> Extern {
+        self.item
+    }
+
+    /// The function, if it is one.
+    pub fn into_func(self) -> Option<Func> {
+        self.item.into_func()
+    }
+}

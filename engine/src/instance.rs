@@ -1,0 +1,258 @@
+//! Instances.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::externs::{Export, Extern};
+use crate::func::{Func, TypedFunc};
+use crate::global::Global;
+use crate::memory::Memory;
+use crate::module::Module;
+use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+use crate::table::Table;
+use crate::types::{ExternType, ImportType};
+use crate::vm::{
+    HostFunc, ImportValue, InstanceId, StoreId, StoreOpaque, WasmParams, WasmResults, instantiate,
+    start,
+};
+
+/// A module with its own memories, tables and globals, in a store.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Instance {
+    store: StoreId,
+    id: InstanceId,
+}
+
+/// What an import is satisfied with.
+#[derive(Clone, Debug)]
+pub(crate) enum Definition {
+    Host(Arc<HostFunc>),
+    Extern(Extern),
+}
+
+impl Definition {
+    fn ty(&self, store: &StoreOpaque) -> Result<ExternType> {
+        match self {
+            Definition::Host(func) => {
+                Ok(ExternType::Func(crate::types::FuncType(func.ty().clone())))
+            }
+            Definition::Extern(item) => item.try_ty(store),
+        }
+    }
+
+    pub(crate) fn into_extern(self, store: &mut StoreOpaque) -> Extern {
+        match self {
+            Definition::Host(func) => Extern::Func(Func::from_host(store, &func)),
+            Definition::Extern(item) => item,
+        }
+    }
+
+    /// For the import, or why it does not fit.
+    pub(crate) fn resolve(
+        self,
+        store: &mut StoreOpaque,
+        import: &ImportType<'_>,
+    ) -> Result<ImportValue> {
+        let name = format_args!("`{}::{}`", import.module, import.name);
+        let found = self.ty(store)?;
+        if !matches(&import.ty, &found) {
+            return Err(Error::of(
+                ErrorKind::Link,
+                format_args!(
+                    "incompatible import type for {name}: expected {}, found {found}",
+                    import.ty
+                ),
+            ));
+        }
+        self.into_extern(store).checked(store)
+    }
+}
+
+pub(crate) fn unknown_import(import: &ImportType<'_>) -> Error {
+    Error::of(
+        ErrorKind::Link,
+        format_args!(
+            "unknown import: `{}::{}` ({}) has not been defined",
+            import.module, import.name, import.ty
+        ),
+    )
+}
+
+/// Whether an item of type `found` can be imported as `wanted`. Spec §3.3 (import matching).
+fn matches(wanted: &ExternType, found: &ExternType) -> bool {
+    let limits = |wanted: (u64, Option<u64>), found: (u64, Option<u64>)| {
+        found.0 >= wanted.0
+            && match (wanted.1, found.1) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(wanted), Some(found)) => found <= wanted,
+            }
+    };
+    match (wanted, found) {
+        (ExternType::Func(a), ExternType::Func(b)) | (ExternType::Tag(a), ExternType::Tag(b)) => {
+            a == b
+        }
+        (ExternType::Global(a), ExternType::Global(b)) => a == b,
+        (ExternType::Table(a), ExternType::Table(b)) => {
+            a.0.element == b.0.element
+                && a.0.table64 == b.0.table64
+                && limits((a.0.min, a.0.max), (b.0.min, b.0.max))
+        }
+        (ExternType::Memory(a), ExternType::Memory(b)) => {
+            (a.0.shared, a.0.memory64, a.0.page_size_log2)
+                == (b.0.shared, b.0.memory64, b.0.page_size_log2)
+                && limits((a.0.min, a.0.max), (b.0.min, b.0.max))
+        }
+        _ => false,
+    }
+}
+
+impl Instance {
+    /// Instantiates `module` with `imports` in the order of [`Module::imports`], and runs its start
+    /// function. [`Linker`](crate::Linker) finds imports by name.
+    ///
+    /// # Errors
+    /// If the imports are not those of the module; memory cannot be had; an active segment is out
+    /// of bounds or the start function traps.
+    pub fn new(
+        mut store: impl AsContextMut,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Instance> {
+        let mut store = store.as_context_mut();
+        if imports.len() != module.imports().len() {
+            return Err(Error::of(
+                ErrorKind::Link,
+                format_args!(
+                    "expected {} imports, got {}",
+                    module.imports().len(),
+                    imports.len()
+                ),
+            ));
+        }
+        let definitions = imports.iter().map(|&item| Definition::Extern(item));
+        Instance::with_definitions(&mut store, module, definitions)
+    }
+
+    pub(crate) fn with_definitions<T>(
+        store: &mut StoreContextMut<'_, T>,
+        module: &Module,
+        definitions: impl Iterator<Item = Definition>,
+    ) -> Result<Instance> {
+        let opaque = store.opaque();
+        if !crate::Engine::same(opaque.engine(), module.engine()) {
+            return Err(Error::usage(
+                "the module and the store are of different engines",
+            ));
+        }
+        let imports: Vec<ImportValue> = module
+            .imports()
+            .zip(definitions)
+            .map(|(import, definition)| definition.resolve(opaque, &import))
+            .collect::<Result<_>>()?;
+        let id = instantiate(opaque, module, &imports)
+            .map_err(|error| error.context(describe("cannot instantiate", module)))?;
+        start(store, id)?;
+        Ok(Instance {
+            store: store.opaque().id(),
+            id,
+        })
+    }
+
+    #[track_caller]
+    fn expect<'a>(&self, store: &'a StoreOpaque) -> &'a crate::vm::InstanceData {
+        store
+            .check(self.store, "instance")
+            .expect("the instance is of this store");
+        store.instance(self.id)
+    }
+
+    /// Its module.
+    ///
+    /// # Panics
+    /// If it belongs to another store; so do the other methods.
+    pub fn module<'a, T: 'static>(&self, store: impl Into<StoreContext<'a, T>>) -> &'a Module {
+        self.expect(store.into().opaque()).module()
+    }
+
+    /// The export with this name.
+    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
+        let mut store = store.as_context_mut();
+        self.export(store.opaque(), name)
+    }
+
+    pub(crate) fn export(&self, store: &StoreOpaque, name: &str) -> Option<Extern> {
+        let data = self.expect(store);
+        let index = data.module().wasm().export(name)?;
+        Some(Extern::from_value(store, data.export(index)?))
+    }
+
+    /// All exports, in order.
+    pub fn exports<'a>(
+        &self,
+        store: &'a (impl AsContext + ?Sized),
+    ) -> impl Iterator<Item = Export<'a>> {
+        let store = store.as_context().opaque();
+        let data = self.expect(store);
+        data.module()
+            .wasm()
+            .exports
+            .iter()
+            .filter_map(move |export| {
+                Some(Export {
+                    name: &export.name,
+                    item: Extern::from_value(store, data.export(export.index)?),
+                })
+            })
+    }
+
+    /// The exported function with this name.
+    pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Option<Func> {
+        self.get_export(store, name)?.into_func()
+    }
+
+    /// The exported function with this name and type.
+    ///
+    /// # Errors
+    /// If there is none, or it is of another type.
+    pub fn get_typed_func<Params: WasmParams, Results: WasmResults>(
+        &self,
+        mut store: impl AsContextMut,
+        name: &str,
+    ) -> Result<TypedFunc<Params, Results>> {
+        let func = self
+            .get_func(store.as_context_mut(), name)
+            .ok_or_else(|| Error::usage(format_args!("no function `{name}` is exported")))?;
+        func.typed(store.as_context())
+            .map_err(|error| error.context(format_args!("the export `{name}`")))
+    }
+
+    /// The exported memory with this name.
+    pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
+        self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported table with this name.
+    pub fn get_table(&self, store: impl AsContextMut, name: &str) -> Option<Table> {
+        self.get_export(store, name)?.into_table()
+    }
+
+    /// The exported global with this name.
+    pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
+        self.get_export(store, name)?.into_global()
+    }
+}
+
+fn describe(what: &str, module: &Module) -> String {
+    match module.name() {
+        Some(name) => format!("{what} `{name}`"),
+        None => format!("{what} the module"),
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instance")
+    }
+}

@@ -1,0 +1,175 @@
+//! Tables.
+
+use std::fmt;
+
+use bimetal_wasm::ValType;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::func::Func;
+use crate::store::{AsContext, AsContextMut};
+use crate::types::TableType;
+use crate::val::{ExternRef, Val};
+use crate::vm::{Element, StoreId, StoreOpaque, TableId};
+
+/// A table of a store. Elements are [`Val::FuncRef`] or [`Val::ExternRef`].
+///
+/// ```
+/// use bimetal::{Engine, Func, RefType, Store, Table, TableType, Val};
+///
+/// let mut store = Store::new(&Engine::default(), ());
+/// let table = Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Val::FuncRef(None))?;
+/// let func = Func::wrap(&mut store, || {});
+/// table.set(&mut store, 1, func.into())?;
+/// assert!(table.get(&mut store, 1).unwrap().unwrap_funcref().is_some());
+/// assert!(table.get(&mut store, 2).is_none());
+/// # Ok::<(), bimetal::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Table {
+    store: StoreId,
+    id: TableId,
+}
+
+impl Table {
+    /// A table full of `init`.
+    ///
+    /// # Errors
+    /// If `init` is of another type or store, or the table too large.
+    pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Table> {
+        if ty.maximum().is_some_and(|max| max < ty.minimum()) {
+            return Err(Error::usage(format_args!("no table can be of type {ty:?}")));
+        }
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let init = element(store, &ty, init)?;
+        let id = store.new_table(bimetal_wasm::TableType { min: 0, ..ty.0 })?;
+        store
+            .table_mut(id)
+            .grow(ty.minimum(), init)
+            .ok_or_else(|| too_large(ty.minimum()))?;
+        Ok(Table::from_id(store, id))
+    }
+
+    pub(crate) fn from_id(store: &StoreOpaque, id: TableId) -> Table {
+        Table {
+            store: store.id(),
+            id,
+        }
+    }
+
+    pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<TableId> {
+        store.check(self.store, "table")?;
+        Ok(self.id)
+    }
+
+    pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<TableType> {
+        Ok(TableType(store.table(self.checked(store)?).ty()))
+    }
+
+    /// Its type, with the current size as minimum.
+    ///
+    /// # Panics
+    /// If it belongs to another store; so do [`Table::size`] and [`Table::get`].
+    pub fn ty(&self, store: impl AsContext) -> TableType {
+        self.try_ty(store.as_context().opaque())
+            .expect("the table is of this store")
+    }
+
+    /// The current number of elements.
+    pub fn size(&self, store: impl AsContext) -> u64 {
+        self.ty(store).minimum()
+    }
+
+    /// The element at `index`, if there is one.
+    pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Option<Val> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let id = self.checked(store).expect("the table is of this store");
+        Some(match store.table(id).get(index)? {
+            Element::Func(func) => Val::FuncRef(func.map(|func| Func::from_ptr(store, func))),
+            Element::Extern(handle) => Val::ExternRef(ExternRef::from_handle(store, handle)),
+        })
+    }
+
+    /// Sets the element at `index`.
+    ///
+    /// # Errors
+    /// If there is none, or the value is of another type or store.
+    pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let id = self.checked(store)?;
+        let value = element(store, &TableType(store.table(id).ty()), value)?;
+        store
+            .table_mut(id)
+            .set(index, value)
+            .ok_or_else(|| Error::new(bimetal_abi::TrapCode::TableOutOfBounds))
+    }
+
+    /// Grows by `delta` elements `init`; the old size.
+    ///
+    /// # Errors
+    /// If the maximum or the machine does not allow it, or the value is of another type or store.
+    pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let id = self.checked(store)?;
+        let init = element(store, &TableType(store.table(id).ty()), init)?;
+        store
+            .table_mut(id)
+            .grow(delta, init)
+            .ok_or_else(|| too_large(delta))
+    }
+
+    /// Copies `len` elements between tables, or within one.
+    ///
+    /// # Errors
+    /// If they are not all inside, the types differ, or a table is of another store.
+    pub fn copy(
+        mut store: impl AsContextMut,
+        dst: &Table,
+        dst_index: u64,
+        src: &Table,
+        src_index: u64,
+        len: u64,
+    ) -> Result<()> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let (to, from) = (dst.checked(store)?, src.checked(store)?);
+        if store.table(to).ty().element != store.table(from).ty().element {
+            return Err(Error::usage("the tables are of different types"));
+        }
+        store
+            .table_copy(to, from, dst_index, src_index, len)
+            .ok_or_else(|| Error::new(bimetal_abi::TrapCode::TableOutOfBounds))
+    }
+}
+
+fn too_large(count: u64) -> Error {
+    Error::of(
+        ErrorKind::Limit,
+        format_args!("cannot grow the table by {count} elements"),
+    )
+}
+
+fn element(store: &StoreOpaque, ty: &TableType, value: Val) -> Result<Element> {
+    let wanted = ValType::Ref(ty.element());
+    match value {
+        Val::FuncRef(func) if wanted == ValType::FUNCREF => Ok(Element::Func(
+            func.map(|func| func.checked(store)).transpose()?,
+        )),
+        Val::ExternRef(value) if wanted == ValType::EXTERNREF => Ok(Element::Extern(
+            value.map_or(Ok(0), |value| value.checked(store))?,
+        )),
+        _ => Err(Error::usage(format_args!(
+            "expected an element of type {wanted}, got one of type {}",
+            value.ty()
+        ))),
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Table")
+    }
+}

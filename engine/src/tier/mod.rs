@@ -1,0 +1,311 @@
+//! When functions are compiled, and their publication.
+//!
+//! Every call that may reach a better version goes through an entry cell. Under a lazy engine the
+//! cells start at stubs that lead to [`compile_now`]; otherwise [`compile_all`] fills them with
+//! the module. Publishing is: code in place and recorded, then one release store.
+//!
+//! **Invariant**: a function is compiled once, whoever asks and however many ask at once.
+
+use std::io;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use bimetal_codegen::{FunctionCode, RelocKind, RelocTarget};
+use bimetal_sys::ReturnArea;
+use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncType, Module, ValType};
+use cranelift_entity::EntityRef;
+use rayon::prelude::*;
+
+use crate::engine::CodePtr;
+use crate::error::{Context, Error, Result};
+use crate::module::ModuleInner;
+
+/// Which functions of a module are compiled, or being.
+#[derive(Debug)]
+pub(crate) struct LazyFunctions {
+    states: Mutex<Vec<State>>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    NotYet,
+    Compiling,
+    Done,
+}
+
+impl LazyFunctions {
+    pub(crate) fn new(functions: usize) -> LazyFunctions {
+        LazyFunctions {
+            states: Mutex::new(vec![State::NotYet; functions]),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits while another thread compiles the function. Whether it is for us to compile.
+    fn claim(&self, func: DefinedFuncIndex) -> bool {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match states[func.index()] {
+                State::Done => return false,
+                State::NotYet => {
+                    states[func.index()] = State::Compiling;
+                    return true;
+                }
+                State::Compiling => {
+                    states = self
+                        .changed
+                        .wait(states)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    fn settle(&self, func: DefinedFuncIndex, state: State) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states[func.index()] = state;
+        self.changed.notify_all();
+    }
+}
+
+/// Entry cells that lead to the lazy compiler.
+pub(crate) fn entry_cells(module: &Module) -> io::Result<Box<[AtomicPtr<u8>]>> {
+    let count = module.bodies.len() as u32;
+    let stubs = bimetal_sys::lazy_stubs(count, ReturnArea::Absent)?;
+    let areas: Vec<ReturnArea> = module
+        .types
+        .values()
+        .map(|ty| match &ty.composite {
+            CompositeType::Func(ty) => return_area(ty),
+            _ => ReturnArea::Absent,
+        })
+        .collect();
+    module
+        .bodies
+        .keys()
+        .map(|func| {
+            let stub = match areas[module.functions[module.func_index(func)].index()] {
+                ReturnArea::Absent => stubs.get(func.as_u32()),
+                area => bimetal_sys::lazy_stub(func.as_u32(), area)?,
+            };
+            Ok(AtomicPtr::new(stub.cast_mut()))
+        })
+        .collect()
+}
+
+/// Whether a function of this type is passed an area for its results.
+pub(crate) fn return_area(ty: &FuncType) -> ReturnArea {
+    let is_float = |ty: &&ValType| matches!(ty, ValType::F32 | ValType::F64 | ValType::V128);
+    let floats = ty.results().iter().filter(is_float).count();
+    ReturnArea::for_results(ty.results().len() - floats, floats)
+}
+
+/// Compiles a function, or waits until another thread has, and says where it is.
+pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> Result<CodePtr> {
+    /// Lets others try if we fail, by error or panic.
+    struct Claim<'a>(&'a LazyFunctions, DefinedFuncIndex, State);
+    impl Drop for Claim<'_> {
+        fn drop(&mut self) {
+            self.0.settle(self.1, self.2);
+        }
+    }
+
+    let cell = &module.entry[func.index()];
+    if !module.lazy.claim(func) {
+        return Ok(CodePtr::new(cell.load(Ordering::Acquire)));
+    }
+    let mut claim = Claim(&module.lazy, func, State::NotYet);
+    let code = module.engine.with_compiler(|compiler, scratch| {
+        compiler
+            .function(&module.env, func, scratch)
+            .with_context(|| format!("cannot compile {}", module.describe(func)))
+    })?;
+    if !code.relocs.is_empty() {
+        return Err(Error::msg(
+            "code compiled for a lazy engine has relocations (a bug of the compiler)",
+        ));
+    }
+    tracing::trace!(func = func.index(), bytes = code.bytes.len(), "compiled");
+    let span = module
+        .code
+        .reserve(code.bytes.len(), code.alignment as usize)
+        .and_then(|span| span.write(0, &code.bytes).map(|()| span))
+        .context("cannot allocate memory for machine code")?;
+    let address = span.address();
+    module
+        .code
+        .record([(func, address, code.bytes.len() as u32, code.sites)]);
+    let code = CodePtr::new(std::ptr::with_exposed_provenance(address));
+    cell.store(code.as_ptr().cast_mut(), Ordering::Release);
+    claim.2 = State::Done;
+    Ok(code)
+}
+
+/// Compiles all functions of a module and publishes them.
+pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
+    let functions: Vec<DefinedFuncIndex> = module.wasm().bodies.keys().collect();
+    let total: u64 = module
+        .wasm()
+        .bodies
+        .values()
+        .map(|body| body.range.len() as u64)
+        .sum();
+    let done = AtomicU64::new(0);
+    let progress = module.engine.config().progress.as_ref();
+    let compile = |&func: &DefinedFuncIndex| -> Result<FunctionCode> {
+        let code = module.engine.with_compiler(|compiler, scratch| {
+            compiler
+                .function(&module.env, func, scratch)
+                .with_context(|| format!("cannot compile {}", module.describe(func)))
+        })?;
+        if let Some(progress) = progress {
+            let bytes = module.wasm().bodies[func].range.len() as u64;
+            let before = done.fetch_add(bytes, Ordering::Relaxed);
+            // Not for each function: a module can have a hundred thousand.
+            if before >> 16 != (before + bytes) >> 16 || before + bytes == total {
+                progress(before + bytes, total);
+            }
+        }
+        Ok(code)
+    };
+    // The first error in the order of functions, so that it is always the same one.
+    let codes: Vec<FunctionCode> = match module.engine.config().parallel {
+        true => compile_parallel(&functions, compile)?,
+        false => functions.iter().map(compile).collect::<Result<_>>()?,
+    };
+    module.engine.trim();
+    place(module, codes).context("cannot allocate memory for machine code")
+}
+
+/// Compiles on all cores. Large functions are taken as they come, but no thread is left with a
+/// long tail: work is handed out one function at a time.
+fn compile_parallel(
+    functions: &[DefinedFuncIndex],
+    compile: impl Fn(&DefinedFuncIndex) -> Result<FunctionCode> + Sync,
+) -> Result<Vec<FunctionCode>> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicUsize::new(usize::MAX);
+    let threads = rayon::current_num_threads().min(functions.len()).max(1);
+    let mut results: Vec<(usize, Result<FunctionCode>)> = (0..threads)
+        .into_par_iter()
+        .with_max_len(1)
+        .flat_map_iter(|_| {
+            let (next, failed, compile) = (&next, &failed, &compile);
+            std::iter::from_fn(move || {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                // Nothing after a failed function is of interest.
+                if i >= functions.len() || i > failed.load(Ordering::Relaxed) {
+                    return None;
+                }
+                let result = compile(&functions[i]);
+                if result.is_err() {
+                    failed.fetch_min(i, Ordering::Relaxed);
+                }
+                Some((i, result))
+            })
+        })
+        .collect();
+    results.sort_unstable_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Puts all functions of a module into one span, resolves their references to each other, and
+/// publishes them.
+fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> {
+    let mut end = 0usize;
+    let offsets: Vec<usize> = codes
+        .iter()
+        .map(|code| {
+            let start = end.next_multiple_of((code.alignment as usize).max(1));
+            end = start + code.bytes.len();
+            start
+        })
+        .collect();
+    if end == 0 {
+        return Ok(());
+    }
+    let align = codes.iter().map(|code| code.alignment).max().unwrap_or(1);
+    let span = module.code.reserve(end, align as usize)?;
+    let base = span.address();
+    let mut records = Vec::with_capacity(codes.len());
+    // Written in pieces, so that the bytes of a large module do not exist twice.
+    const PIECE: usize = 1 << 20;
+    let mut piece: Vec<u8> = Vec::with_capacity(PIECE.min(end));
+    let mut piece_start = 0;
+    for (index, mut code) in codes.into_iter().enumerate() {
+        let start = offsets[index];
+        for reloc in &code.relocs {
+            let RelocTarget::Func(target) = reloc.target;
+            let target = module
+                .wasm()
+                .defined_func(target)
+                .and_then(|defined| offsets.get(defined.index()))
+                .ok_or_else(|| io::Error::other("a relocation against an imported function"))?;
+            relocate(
+                &mut code.bytes,
+                reloc.offset as usize,
+                reloc.kind,
+                start,
+                *target,
+                reloc.addend,
+            )?;
+        }
+        if piece.len() >= PIECE {
+            span.write(piece_start, &piece)?;
+            piece.clear();
+            piece_start = start;
+        }
+        piece.resize(start - piece_start, 0);
+        piece.extend_from_slice(&code.bytes);
+        records.push((
+            DefinedFuncIndex::new(index),
+            base + start,
+            code.bytes.len() as u32,
+            code.sites,
+        ));
+    }
+    span.write(piece_start, &piece)?;
+    module.code.record(records);
+    for (cell, offset) in module.entry.iter().zip(&offsets) {
+        let address: *mut u8 = std::ptr::with_exposed_provenance_mut(base + offset);
+        cell.store(address, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Writes one relocation. `start` and `target` are offsets of functions in the same span.
+fn relocate(
+    bytes: &mut [u8],
+    offset: usize,
+    kind: RelocKind,
+    start: usize,
+    target: usize,
+    addend: i64,
+) -> io::Result<()> {
+    let too_far = || io::Error::other("a function is too far away for a direct call");
+    let field = bytes
+        .get_mut(offset..offset + 4)
+        .ok_or_else(|| io::Error::other("a relocation outside of its function"))?;
+    let distance = target as i64 + addend - (start + offset) as i64;
+    match kind {
+        RelocKind::X86CallPcRel4 => {
+            let value = i32::try_from(distance).map_err(|_| too_far())?;
+            field.copy_from_slice(&value.to_le_bytes());
+        }
+        RelocKind::Arm64Call => {
+            let words = i32::try_from(distance >> 2).map_err(|_| too_far())?;
+            if !(-(1 << 25)..1 << 25).contains(&words) {
+                return Err(too_far());
+            }
+            let mut instruction = [0; 4];
+            instruction.copy_from_slice(field);
+            let instruction = u32::from_le_bytes(instruction) | (words as u32 & 0x03ff_ffff);
+            field.copy_from_slice(&instruction.to_le_bytes());
+        }
+        RelocKind::RiscvCallPlt | RelocKind::S390xPcRel32Dbl => {
+            return Err(io::Error::other("code of another machine cannot be placed"));
+        }
+    }
+    Ok(())
+}

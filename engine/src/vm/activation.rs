@@ -1,0 +1,315 @@
+//! Entering wasm, and what happens when it stops.
+//!
+//! An [`Activation`] lives in the host frame that entered wasm; a thread's activations form a
+//! stack. A hardware fault at a known site of wasm code resumes at the newest entry with the
+//! reason left in the activation; an error of host code is left in the store. Either way the
+//! trampoline returns "trapped" to [`enter`], which makes the error.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::Ordering;
+
+use bimetal_abi::{TrapCode, ValRaw, VmContextHeader, VmStoreContext};
+use bimetal_sys::{Fault, Resume};
+use bimetal_wasm::FuncIndex;
+
+use super::code::module_at;
+use super::store::{Pending, StoreOpaque};
+use crate::backtrace::{FrameInfo, WasmBacktrace};
+use crate::error::{Error, Result};
+use crate::module::Module;
+
+/// Frames that are kept of a backtrace.
+const MAX_FRAMES: usize = 256;
+
+/// Stack left below wasm's limit for host functions, builtins and the lazy compiler.
+const HOST_RESERVE: usize = 256 << 10;
+
+/// One entry into wasm.
+struct Activation {
+    previous: *const Activation,
+    context: *mut VmStoreContext,
+    /// What the context held before this entry.
+    saved: Saved,
+    fault: UnsafeCell<Option<FaultInfo>>,
+}
+
+#[derive(Clone, Copy)]
+struct Saved {
+    exit_fp: usize,
+    exit_pc: usize,
+    entry_fp: usize,
+    entry_sp: usize,
+    entry_handler: usize,
+    store: *mut u8,
+}
+
+struct FaultInfo {
+    code: TrapCode,
+    pcs: Vec<Pc>,
+    truncated: bool,
+}
+
+/// An address in wasm code.
+#[derive(Clone, Copy)]
+enum Pc {
+    /// Of an instruction that trapped.
+    Trap(usize),
+    /// To which a call returns.
+    Return(usize),
+}
+
+thread_local! {
+    static NEWEST: Cell<*const Activation> = const { Cell::new(ptr::null()) };
+}
+
+/// Installs the fault handler and the resolvers of lazy stubs.
+pub(crate) fn init_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        bimetal_sys::install_fault_handler(on_fault);
+        bimetal_sys::set_lazy_resolver(super::call::resolve_lazy);
+        bimetal_sys::set_host_resolver(super::host::resolve_host);
+    });
+}
+
+type HostToWasm = unsafe extern "C" fn(
+    callee: *mut VmContextHeader,
+    caller: *mut VmContextHeader,
+    code: *const u8,
+    args: *mut ValRaw,
+) -> u64;
+
+/// Calls wasm code through its trampoline.
+///
+/// # Safety
+/// - `store` points to a whole store that the caller has exclusively and gives up for the call.
+/// - `trampoline` is that of the signature of `code`, `callee` its context in this store, and
+///   `args` has room for its parameters and its results and holds the former.
+pub(super) unsafe fn enter(
+    store: *mut StoreOpaque,
+    trampoline: *const u8,
+    callee: *mut VmContextHeader,
+    code: *const u8,
+    args: *mut ValRaw,
+) -> Result<()> {
+    // SAFETY: the store is the caller's; the context is boxed and reached by raw pointers only.
+    let (context, caller) =
+        unsafe { ((*store).context().as_ptr(), (*store).host_caller().as_ptr()) };
+    // SAFETY: as above.
+    let saved = unsafe {
+        Saved {
+            exit_fp: (*context).exit_fp,
+            exit_pc: (*context).exit_pc,
+            entry_fp: (*context).entry_fp,
+            entry_sp: (*context).entry_sp,
+            entry_handler: (*context).entry_handler,
+            store: (*context).store,
+        }
+    };
+    let outermost = saved.entry_fp == 0;
+    if outermost {
+        bimetal_sys::ensure_signal_stack();
+        // SAFETY: as above.
+        let limit = stack_limit(unsafe { (*store).engine().max_wasm_stack() });
+        // SAFETY: as above.
+        unsafe { (*context).stack_limit.store(limit, Ordering::Relaxed) };
+    }
+    let activation = Activation {
+        previous: NEWEST.get(),
+        context,
+        saved,
+        fault: UnsafeCell::new(None),
+    };
+    NEWEST.set(&raw const activation);
+    // SAFETY: `trampoline` has this type; the rest is the caller's promise.
+    let returned = unsafe {
+        (*context).store = store.cast();
+        std::mem::transmute::<*const u8, HostToWasm>(trampoline)(callee, caller, code, args)
+    };
+    NEWEST.set(activation.previous);
+    let error = (returned == 0).then(|| {
+        // SAFETY: wasm has stopped, so the store is the caller's again, and only the fault
+        // handler of this thread wrote to `fault`.
+        unsafe { reason(&mut *store, activation.fault.get().read()) }
+    });
+    // SAFETY: as above.
+    unsafe {
+        (*context).exit_fp = saved.exit_fp;
+        (*context).exit_pc = saved.exit_pc;
+        (*context).entry_fp = saved.entry_fp;
+        (*context).entry_sp = saved.entry_sp;
+        (*context).entry_handler = saved.entry_handler;
+        (*context).store = saved.store;
+    }
+    error.map_or(Ok(()), Err)
+}
+
+/// The lowest stack address that wasm may use, entered from here.
+fn stack_limit(max_wasm_stack: usize) -> usize {
+    let wanted = bimetal_sys::stack_pointer().saturating_sub(max_wasm_stack);
+    match bimetal_sys::thread_stack_limit() {
+        Some(lowest) => wanted.max(lowest.saturating_add(HOST_RESERVE)),
+        None => wanted,
+    }
+}
+
+/// Why wasm stopped.
+#[cold]
+fn reason(store: &mut StoreOpaque, fault: Option<FaultInfo>) -> Error {
+    if let Some(fault) = fault {
+        let backtrace = resolve_frames(&fault.pcs, fault.truncated);
+        return Error::new(fault.code).with_backtrace(backtrace);
+    }
+    match store.take_pending() {
+        Some(Pending::Error(error)) => error,
+        Some(Pending::Panic(payload)) => std::panic::resume_unwind(payload),
+        None => Error::msg("wasm stopped without a reason (a bug of the runtime)"),
+    }
+}
+
+/// The fault handler.
+///
+/// # Safety
+/// Called by `bimetal-sys` on the thread that faulted, in its signal handler.
+unsafe fn on_fault(fault: &Fault<'_>) -> Resume {
+    let newest = NEWEST.get();
+    if newest.is_null() {
+        return Resume::NotOurs;
+    }
+    let pc = fault.pc();
+    let code = module_at(pc).and_then(|module| {
+        let (func, offset) = module.code.find(pc)?;
+        module.code.sites(func)?.trap_at(offset)?.trap
+    });
+    let Some(code) = code else {
+        return Resume::NotOurs;
+    };
+    // SAFETY: the newest activation of this thread is in a frame that is waiting for wasm to
+    // return; the faulting wasm code is not touching these fields.
+    unsafe {
+        let context = (*newest).context;
+        let mut pcs = vec![Pc::Trap(pc)];
+        // In a prologue the frame is not set up yet: `fp` is still the caller's, and the caller's
+        // return address is where that frame ends. Only the stack check traps there.
+        let truncated = walk(&mut pcs, newest, Some(fault.fp()));
+        *(*newest).fault.get() = Some(FaultInfo {
+            code,
+            pcs,
+            truncated,
+        });
+        Resume::At {
+            pc: (*context).entry_handler,
+            sp: (*context).entry_sp,
+            fp: (*context).entry_fp,
+        }
+    }
+}
+
+/// Collects the return addresses of all wasm frames of this thread, innermost first. `fp` is the
+/// frame to begin with, or `None` for the newest exit to the host.
+///
+/// # Safety
+/// `newest` is this thread's newest activation, and its wasm code is suspended below us.
+unsafe fn walk(pcs: &mut Vec<Pc>, newest: *const Activation, fp: Option<usize>) -> bool {
+    // What each context holds at the activation being walked: the newer ones of the same context
+    // have saved it.
+    let mut overridden: Vec<(*mut VmStoreContext, Saved)> = Vec::new();
+    let mut activation = newest;
+    let mut first = fp;
+    while !activation.is_null() {
+        // SAFETY: activations are alive until their entry returns, in frames below ours.
+        let (context, saved, previous) = unsafe {
+            (
+                (*activation).context,
+                (*activation).saved,
+                (*activation).previous,
+            )
+        };
+        let known = overridden.iter().position(|(c, _)| *c == context);
+        // SAFETY: a context lives as long as its store, which has been entered.
+        let (exit_pc, exit_fp, entry_fp) = match known {
+            Some(i) => {
+                let s = overridden[i].1;
+                (s.exit_pc, s.exit_fp, s.entry_fp)
+            }
+            None => unsafe { ((*context).exit_pc, (*context).exit_fp, (*context).entry_fp) },
+        };
+        let mut fp = match first.take() {
+            Some(fp) => fp,
+            None => {
+                pcs.push(Pc::Return(exit_pc));
+                exit_fp
+            }
+        };
+        while fp != entry_fp && fp != 0 {
+            if pcs.len() >= MAX_FRAMES {
+                return true;
+            }
+            // SAFETY: between an exit and its entry all frames are of generated code, which
+            // keeps frame pointers.
+            let (caller, return_pc) = unsafe { bimetal_sys::next_frame(fp) };
+            if caller == entry_fp {
+                break;
+            }
+            pcs.push(Pc::Return(return_pc));
+            fp = caller;
+        }
+        match known {
+            Some(i) => overridden[i].1 = saved,
+            None => overridden.push((context, saved)),
+        }
+        activation = previous;
+    }
+    false
+}
+
+/// The backtrace of the wasm code that has just called this host code.
+pub(crate) fn stack_backtrace() -> WasmBacktrace {
+    let newest = NEWEST.get();
+    if newest.is_null() {
+        return WasmBacktrace::new(Vec::new(), false);
+    }
+    let mut pcs = Vec::new();
+    // SAFETY: it is this thread's newest, and we run on top of its exit.
+    let truncated = unsafe { walk(&mut pcs, newest, None) };
+    resolve_frames(&pcs, truncated)
+}
+
+fn resolve_frames(pcs: &[Pc], truncated: bool) -> WasmBacktrace {
+    let mut frames = Vec::with_capacity(pcs.len());
+    for &pc in pcs {
+        let (Pc::Trap(address) | Pc::Return(address)) = pc;
+        let Some(module) = module_at(address) else {
+            continue;
+        };
+        let Some((defined, offset)) = module.code.find(address) else {
+            continue;
+        };
+        let sites = module.code.sites(defined);
+        let site = sites.and_then(|sites| match pc {
+            Pc::Trap(_) => sites.trap_at(offset),
+            Pc::Return(_) => sites.call_at(offset),
+        });
+        let own = module.wasm().func_index(defined);
+        let mut push = |func: FuncIndex, offset: Option<u32>| {
+            frames.push(FrameInfo {
+                module: Module::from_inner(module.clone()),
+                func,
+                offset: offset.map(|offset| offset as usize),
+            });
+        };
+        // Inlined callees first.
+        let mut at = site.map(|site| site.wasm_offset);
+        let mut node = site.map_or(0, |site| site.node);
+        let nodes = sites.map_or(&[][..], |sites| &sites.nodes);
+        while let Some(inlined) = (node as usize).checked_sub(1).and_then(|i| nodes.get(i)) {
+            push(inlined.func, at);
+            at = Some(inlined.call_offset);
+            node = inlined.parent;
+        }
+        push(own, at);
+    }
+    WasmBacktrace::new(frames, truncated)
+}

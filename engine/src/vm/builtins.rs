@@ -1,0 +1,310 @@
+//! The functions that generated code calls, and their table.
+//!
+//! Each is entered through a stub of `bimetal-sys` that records where wasm was left. A builtin
+//! that fails leaves its error in the store and says so by its result; generated code then calls
+//! `raise`.
+
+use bimetal_abi::builtins::RAISED;
+use bimetal_abi::{TrapCode, VmContextHeader};
+use bimetal_wasm::{DataIndex, ElemIndex, MemoryIndex, TableIndex};
+
+use super::activation::stack_backtrace;
+use super::instance::{InstanceData, InstanceId};
+use super::store::{Pending, StoreOpaque};
+use crate::error::Error;
+
+/// The builtins' own view of where they are.
+struct Scope<'a> {
+    store: &'a mut StoreOpaque,
+    instance: InstanceId,
+}
+
+impl Scope<'_> {
+    /// # Safety
+    /// `vmctx` is the context of wasm code that has just called a builtin.
+    unsafe fn new<'a>(vmctx: *mut VmContextHeader) -> Scope<'a> {
+        // SAFETY: the caller's promise; wasm code always has an instance.
+        unsafe {
+            Scope {
+                store: StoreOpaque::from_context((*vmctx).store),
+                instance: InstanceData::id_of(vmctx).unwrap_or(InstanceId::from_u32(0)),
+            }
+        }
+    }
+
+    /// 0 for `Some`; else the trap is left in the store.
+    fn status(&mut self, done: Option<()>, code: TrapCode) -> i32 {
+        match done {
+            Some(()) => 0,
+            None => {
+                set_trap(self.store, code);
+                1
+            }
+        }
+    }
+
+    fn memory(&self, index: u32) -> super::MemoryId {
+        self.store.instance(self.instance).memories[MemoryIndex::from_u32(index)]
+    }
+
+    fn table(&self, index: u32) -> super::TableId {
+        self.store.instance(self.instance).tables[TableIndex::from_u32(index)]
+    }
+}
+
+#[cold]
+fn set_trap(store: &mut StoreOpaque, code: TrapCode) {
+    let error = Error::new(code).with_backtrace(stack_backtrace());
+    store.set_pending(Pending::Error(error));
+}
+
+/// The Rust type of a builtin's parameter or result.
+macro_rules! rust_type {
+    (I32) => {
+        i32
+    };
+    (I64) => {
+        i64
+    };
+    (F32) => {
+        f32
+    };
+    (F64) => {
+        f64
+    };
+    (Nothing) => {
+        ()
+    };
+    (Status) => {
+        i32
+    };
+    (ValueOrRaise) => {
+        i64
+    };
+    (Never) => {
+        ()
+    };
+}
+
+/// Declares the stub of each builtin and checks its function's type against the table.
+macro_rules! stubs {
+    ($($doc:literal $name:ident($($param:ident),*) -> $ret:ident;)*) => {
+        mod stubs {
+            $(bimetal_sys::builtin_stub!(pub(super) $name => super::$name);)*
+        }
+
+        const _: () = {
+            $(let _: unsafe extern "C" fn(*mut VmContextHeader, $(rust_type!($param)),*)
+                -> rust_type!($ret) = $name;)*
+        };
+
+        #[repr(transparent)]
+        struct Entries([*const u8; bimetal_abi::Builtin::ALL.len()]);
+
+        // SAFETY: addresses of functions.
+        unsafe impl Sync for Entries {}
+
+        static ENTRIES: Entries = Entries([$(stubs::$name as *const u8),*]);
+    };
+}
+
+bimetal_abi::for_each_builtin!(stubs);
+
+/// The table that `vmctx.builtins` points to.
+pub(super) fn table() -> *const *const u8 {
+    ENTRIES.0.as_ptr()
+}
+
+pub(super) unsafe extern "C" fn raise(vmctx: *mut VmContextHeader) {
+    // SAFETY: called by wasm code, so there is an entry to resume at; no Rust frame but this one,
+    // which owns nothing, is between.
+    unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
+}
+
+pub(super) unsafe extern "C" fn trap(vmctx: *mut VmContextHeader, code: i32) {
+    {
+        // SAFETY: called by wasm code.
+        let scope = unsafe { Scope::new(vmctx) };
+        let code = u8::try_from(code).ok().and_then(TrapCode::from_u8);
+        set_trap(scope.store, code.unwrap_or(TrapCode::Unreachable));
+    }
+    // SAFETY: as for `raise`.
+    unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
+}
+
+pub(super) unsafe extern "C" fn memory_grow(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    delta: i64,
+) -> i64 {
+    // SAFETY: called by wasm code.
+    let scope = unsafe { Scope::new(vmctx) };
+    let memory = scope.memory(memory as u32);
+    let grown = scope.store.memory_mut(memory).grow(delta as u64);
+    let result = grown.map_or(-1, |pages| pages as i64);
+    debug_assert_ne!(result, RAISED);
+    result
+}
+
+pub(super) unsafe extern "C" fn memory_copy(
+    vmctx: *mut VmContextHeader,
+    dst: i32,
+    src: i32,
+    dst_at: i64,
+    src_at: i64,
+    len: i64,
+) -> i32 {
+    // SAFETY: called by wasm code.
+    let mut scope = unsafe { Scope::new(vmctx) };
+    let (dst, src) = (scope.memory(dst as u32), scope.memory(src as u32));
+    let done = scope
+        .store
+        .memory_copy(dst, src, dst_at as u64, src_at as u64, len as u64);
+    scope.status(done, TrapCode::MemoryOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn memory_fill(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    at: i64,
+    byte: i32,
+    len: i64,
+) -> i32 {
+    // SAFETY: called by wasm code.
+    let mut scope = unsafe { Scope::new(vmctx) };
+    let memory = scope.memory(memory as u32);
+    let bytes = scope.store.memory_mut(memory).bytes_mut();
+    let done = super::memory::range(at as u64, len as u64, bytes.len())
+        .map(|range| bytes[range].fill(byte as u8));
+    scope.status(done, TrapCode::MemoryOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn memory_init(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    segment: i32,
+    dst: i64,
+    src: i32,
+    len: i32,
+) -> i32 {
+    // SAFETY: called by wasm code.
+    let mut scope = unsafe { Scope::new(vmctx) };
+    let done = scope.store.memory_init(
+        scope.instance,
+        MemoryIndex::from_u32(memory as u32),
+        DataIndex::from_u32(segment as u32),
+        dst as u64,
+        u64::from(src as u32),
+        u64::from(len as u32),
+    );
+    scope.status(done, TrapCode::MemoryOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn data_drop(vmctx: *mut VmContextHeader, segment: i32) {
+    // SAFETY: called by wasm code.
+    let scope = unsafe { Scope::new(vmctx) };
+    let segment = DataIndex::from_u32(segment as u32);
+    scope.store.data_drop(scope.instance, segment);
+}
+
+pub(super) unsafe extern "C" fn table_grow(
+    vmctx: *mut VmContextHeader,
+    table: i32,
+    delta: i64,
+    init: i64,
+) -> i64 {
+    // SAFETY: called by wasm code.
+    let scope = unsafe { Scope::new(vmctx) };
+    let table = scope.table(table as u32);
+    let grown = scope
+        .store
+        .table_mut(table)
+        .grow_raw(delta as u64, init as u64);
+    grown.map_or(-1, |size| size as i64)
+}
+
+pub(super) unsafe extern "C" fn table_fill(
+    vmctx: *mut VmContextHeader,
+    table: i32,
+    at: i64,
+    value: i64,
+    len: i64,
+) -> i32 {
+    // SAFETY: called by wasm code.
+    let mut scope = unsafe { Scope::new(vmctx) };
+    let table = scope.table(table as u32);
+    let elements = scope.store.table_mut(table).raw_mut();
+    let done = super::memory::range(at as u64, len as u64, elements.len())
+        .map(|range| elements[range].fill(value as u64));
+    scope.status(done, TrapCode::TableOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn table_copy(
+    vmctx: *mut VmContextHeader,
+    dst: i32,
+    src: i32,
+    dst_at: i64,
+    src_at: i64,
+    len: i64,
+) -> i32 {
+    // SAFETY: called by wasm code.
+    let mut scope = unsafe { Scope::new(vmctx) };
+    let (dst, src) = (scope.table(dst as u32), scope.table(src as u32));
+    let done = scope
+        .store
+        .table_copy(dst, src, dst_at as u64, src_at as u64, len as u64);
+    scope.status(done, TrapCode::TableOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn table_init(
+    vmctx: *mut VmContextHeader,
+    table: i32,
+    segment: i32,
+    dst: i64,
+    src: i32,
+    len: i32,
+) -> i32 {
+    // SAFETY: called by wasm code.
+    let mut scope = unsafe { Scope::new(vmctx) };
+    let done = scope.store.table_init(
+        scope.instance,
+        TableIndex::from_u32(table as u32),
+        ElemIndex::from_u32(segment as u32),
+        dst as u64,
+        u64::from(src as u32),
+        u64::from(len as u32),
+    );
+    scope.status(done, TrapCode::TableOutOfBounds)
+}
+
+pub(super) unsafe extern "C" fn elem_drop(vmctx: *mut VmContextHeader, segment: i32) {
+    // SAFETY: called by wasm code.
+    let scope = unsafe { Scope::new(vmctx) };
+    let segment = ElemIndex::from_u32(segment as u32);
+    scope.store.elem_drop(scope.instance, segment);
+}
+
+/// Rounding, where the processor has no instruction for it.
+macro_rules! rounding {
+    ($($name:ident($ty:ident) = $method:ident;)*) => {
+        $(pub(super) unsafe extern "C" fn $name(_vmctx: *mut VmContextHeader, x: $ty) -> $ty {
+            quiet(x.$method())
+        })*
+    };
+}
+
+rounding! {
+    ceil_f32(f32) = ceil;
+    ceil_f64(f64) = ceil;
+    floor_f32(f32) = floor;
+    floor_f64(f64) = floor;
+    trunc_f32(f32) = trunc;
+    trunc_f64(f64) = trunc;
+    nearest_f32(f32) = round_ties_even;
+    nearest_f64(f64) = round_ties_even;
+}
+
+/// A NaN result is quiet, as the specification wants; the C library may pass a signalling one on.
+fn quiet<T: std::ops::Add<Output = T> + Copy + PartialEq>(x: T) -> T {
+    if x == x { x } else { x + x }
+}

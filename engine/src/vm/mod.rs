@@ -1,0 +1,36 @@
+//! The unsafe heart: stores as generated code sees them, entering and leaving wasm, traps.
+//!
+//! **Invariants**
+//! - Generated code sees memory only through the `#[repr(C)]` structures of `bimetal-abi`. They
+//!   are reached by raw pointers alone, never by a long-lived reference, since wasm writes them.
+//! - A store's instances, functions and definitions live, and stay where they are, until the
+//!   store is dropped. That makes every pointer that a handle or a table holds valid as long as
+//!   the store id that travels with it matches.
+//! - Code called from wasm recovers its store by [`StoreOpaque::from_context`] alone. The pointer
+//!   there was derived, at the newest entry into wasm, from the `&mut` that the caller gave up for
+//!   the duration of the call.
+//! - Rust frames are never jumped over: a host function or builtin that fails leaves its error in
+//!   the store and *returns*; generated code then resumes at the entry.
+
+mod activation;
+mod builtins;
+mod call;
+mod code;
+mod const_eval;
+mod host;
+mod instance;
+mod memory;
+mod store;
+mod table;
+mod val;
+
+pub(crate) use activation::init_process;
+pub(crate) use call::{invoke, read_results, start, val_from_results};
+pub(crate) use code::{CodeSpace, ModuleCode};
+pub(crate) use host::{HostFunc, HostKind, val_into_raw};
+pub use host::{IntoFunc, WasmRet};
+pub(crate) use instance::{ImportValue, InstanceData, InstanceId, instantiate};
+pub(crate) use memory::MemoryId;
+pub(crate) use store::{FuncPtr, GlobalId, StoreId, StoreOpaque};
+pub(crate) use table::{Element, TableId};
+pub use val::{WasmParams, WasmResults, WasmTy};

@@ -1,0 +1,315 @@
+//! A store without its user's data.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
+use bimetal_wasm::GlobalType;
+use cranelift_entity::{PrimaryMap, entity_impl};
+
+use super::host::HostFuncInstance;
+use super::instance::{InstanceData, InstanceId};
+use super::memory::{LinearMemory, MemoryId};
+use super::table::{Table, TableId};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// A store's identity, unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoreId(u64);
+
+impl StoreId {
+    fn new() -> StoreId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        StoreId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A global of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GlobalId(u32);
+entity_impl!(GlobalId);
+
+/// A function of a store: what a non-null `funcref` is. The only type of such a pointer outside of
+/// this module; it says nothing about which store, so handles carry a [`StoreId`] beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FuncPtr(NonNull<VmFuncRef>);
+
+// SAFETY: the pointer is only followed with a borrow of the store that owns what it points to.
+unsafe impl Send for FuncPtr {}
+// SAFETY: as above.
+unsafe impl Sync for FuncPtr {}
+
+impl FuncPtr {
+    /// # Safety
+    /// `raw` must be null or point to a function of the store that the result is used with.
+    pub(super) unsafe fn from_raw(raw: *mut VmFuncRef) -> Option<FuncPtr> {
+        NonNull::new(raw).map(FuncPtr)
+    }
+
+    pub(super) fn new(raw: NonNull<VmFuncRef>) -> FuncPtr {
+        FuncPtr(raw)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut VmFuncRef {
+        self.0.as_ptr()
+    }
+
+    /// The engine-wide id of its type. The store is borrowed to show that it is alive.
+    pub(crate) fn type_id(self, _store: &StoreOpaque) -> u32 {
+        // SAFETY: a function of a store that is alive.
+        unsafe { (*self.0.as_ptr()).type_id }
+    }
+}
+
+/// A global with its definition.
+#[derive(Debug)]
+pub(crate) struct Global {
+    /// In the vmctx of the defining instance, or boxed.
+    pub(super) def: NonNull<VmGlobal>,
+    pub(super) ty: GlobalType,
+    pub(super) owns_def: bool,
+}
+
+impl Drop for Global {
+    fn drop(&mut self) {
+        if self.owns_def {
+            // SAFETY: leaked from a box by `new_global`, and nothing runs that could use it.
+            drop(unsafe { Box::from_raw(self.def.as_ptr()) });
+        }
+    }
+}
+
+/// What stopped wasm code by way of `raise`.
+pub(crate) enum Pending {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// A store without its user's data: everything that its instances use.
+pub struct StoreOpaque {
+    id: StoreId,
+    engine: Engine,
+    /// Boxed; only reached through this pointer and by generated code.
+    context: NonNull<VmStoreContext>,
+    /// The caller context of calls from the host: a header without an instance.
+    host_caller: NonNull<VmContextHeader>,
+    // Dropped before the instances that their definitions are in.
+    pub(super) memories: PrimaryMap<MemoryId, LinearMemory>,
+    pub(super) tables: PrimaryMap<TableId, Table>,
+    pub(super) globals: PrimaryMap<GlobalId, Global>,
+    pub(super) instances: PrimaryMap<InstanceId, InstanceData>,
+    pub(super) host_funcs: Vec<HostFuncInstance>,
+    externs: Vec<Box<dyn Any + Send + Sync>>,
+    pending: Option<Pending>,
+}
+
+// SAFETY: the raw pointers are to memory that this store owns; host functions and externref data
+// are required to be `Send + Sync` where they come in.
+unsafe impl Send for StoreOpaque {}
+// SAFETY: nothing is changed through a shared reference.
+unsafe impl Sync for StoreOpaque {}
+
+impl StoreOpaque {
+    pub(crate) fn new(engine: &Engine) -> StoreOpaque {
+        let context = NonNull::from(Box::leak(Box::new(VmStoreContext {
+            stack_limit: AtomicUsize::new(0),
+            fuel: 0,
+            exit_fp: 0,
+            exit_pc: 0,
+            entry_fp: 0,
+            entry_sp: 0,
+            entry_handler: 0,
+            store: std::ptr::null_mut(),
+        })));
+        let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
+            magic: VmContextHeader::MAGIC,
+            reserved: 0,
+            store: context.as_ptr(),
+            builtins: super::builtins::table(),
+            entry: std::ptr::null(),
+            type_ids: std::ptr::null(),
+            instance: std::ptr::null_mut(),
+        })));
+        StoreOpaque {
+            id: StoreId::new(),
+            engine: engine.clone(),
+            context,
+            host_caller,
+            memories: PrimaryMap::new(),
+            tables: PrimaryMap::new(),
+            globals: PrimaryMap::new(),
+            instances: PrimaryMap::new(),
+            host_funcs: Vec::new(),
+            externs: Vec::new(),
+            pending: None,
+        }
+    }
+
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn context(&self) -> NonNull<VmStoreContext> {
+        self.context
+    }
+
+    pub(super) fn host_caller(&self) -> NonNull<VmContextHeader> {
+        self.host_caller
+    }
+
+    /// The store of code that is running: the one way to recover it.
+    ///
+    /// # Safety
+    /// `context` must be that of a store in which wasm is running on this thread and which has
+    /// just called us, so that the `&mut` given up by the entry is ours until we return.
+    pub(super) unsafe fn from_context<'a>(context: *mut VmStoreContext) -> &'a mut StoreOpaque {
+        // SAFETY: `enter` wrote a pointer to the whole store there, and the store begins with its
+        // `StoreOpaque`; exclusive by the caller's promise.
+        unsafe { &mut *(*context).store.cast() }
+    }
+
+    /// Refuses a handle of another store.
+    pub(crate) fn check(&self, id: StoreId, what: &str) -> Result<()> {
+        if self.id == id {
+            return Ok(());
+        }
+        Err(Error::usage(format_args!(
+            "this {what} belongs to another store"
+        )))
+    }
+
+    pub(crate) fn set_pending(&mut self, pending: Pending) {
+        self.pending = Some(pending);
+    }
+
+    pub(crate) fn take_pending(&mut self) -> Option<Pending> {
+        self.pending.take()
+    }
+
+    pub(crate) fn memory(&self, id: MemoryId) -> &LinearMemory {
+        &self.memories[id]
+    }
+
+    pub(crate) fn memory_mut(&mut self, id: MemoryId) -> &mut LinearMemory {
+        &mut self.memories[id]
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> &Table {
+        &self.tables[id]
+    }
+
+    pub(crate) fn table_mut(&mut self, id: TableId) -> &mut Table {
+        &mut self.tables[id]
+    }
+
+    pub(super) fn two_tables(&mut self, a: TableId, b: TableId) -> Option<(&mut Table, &Table)> {
+        let [a, b] = self.tables.get_disjoint_mut([a, b]).ok()?;
+        Some((a, b))
+    }
+
+    /// A memory of the host's.
+    pub(crate) fn new_memory(&mut self, ty: bimetal_wasm::MemoryType) -> Result<MemoryId> {
+        let plan = bimetal_abi::MemoryPlan::new(ty, self.engine.tunables());
+        // SAFETY: no `def` is given.
+        let memory = unsafe { LinearMemory::new(plan, None) }?;
+        Ok(self.memories.push(memory))
+    }
+
+    /// A table of the host's.
+    pub(crate) fn new_table(&mut self, ty: bimetal_wasm::TableType) -> Result<TableId> {
+        // SAFETY: no `def` is given.
+        let table = unsafe { Table::new(ty, None) }?;
+        Ok(self.tables.push(table))
+    }
+
+    /// A global of the host's.
+    pub(crate) fn new_global(&mut self, ty: GlobalType) -> GlobalId {
+        let def = NonNull::from(Box::leak(Box::new(VmGlobal { bytes: [0; 16] })));
+        self.globals.push(Global {
+            def,
+            ty,
+            owns_def: true,
+        })
+    }
+
+    pub(crate) fn global_type(&self, id: GlobalId) -> GlobalType {
+        self.globals[id].ty
+    }
+
+    /// The raw bytes of a global: little-endian.
+    pub(crate) fn global_get(&self, id: GlobalId) -> [u8; 16] {
+        // SAFETY: the definition lives as long as the store, which is borrowed.
+        unsafe { (*self.globals[id].def.as_ptr()).bytes }
+    }
+
+    pub(crate) fn global_set(&mut self, id: GlobalId, bytes: [u8; 16]) {
+        // SAFETY: as for `global_get`, borrowed mutably.
+        unsafe { (*self.globals[id].def.as_ptr()).bytes = bytes }
+    }
+
+    /// Keeps a host value for an externref; the result is its handle, never 0.
+    pub(crate) fn new_extern(&mut self, value: Box<dyn Any + Send + Sync>) -> Result<u32> {
+        let handle = u32::try_from(self.externs.len() + 1).map_err(|_| {
+            Error::of(
+                crate::ErrorKind::Limit,
+                "this store holds too many external references",
+            )
+        })?;
+        self.externs.push(value);
+        Ok(handle)
+    }
+
+    pub(crate) fn extern_data(&self, handle: u32) -> Option<&(dyn Any + Send + Sync)> {
+        let index = (handle as usize).checked_sub(1)?;
+        self.externs.get(index).map(|value| &**value)
+    }
+
+    pub(crate) fn extern_data_mut(&mut self, handle: u32) -> Option<&mut (dyn Any + Send + Sync)> {
+        let index = (handle as usize).checked_sub(1)?;
+        self.externs.get_mut(index).map(|value| &mut **value)
+    }
+
+    /// A funcref out of its raw form, as wasm of this store gave it.
+    ///
+    /// # Safety
+    /// `raw` must be a raw funcref that code or a table of this store held.
+    pub(super) unsafe fn func_from_raw(&self, raw: u64) -> Option<FuncPtr> {
+        // SAFETY: the caller's promise.
+        unsafe { FuncPtr::from_raw(raw as *mut VmFuncRef) }
+    }
+}
+
+impl Drop for StoreOpaque {
+    fn drop(&mut self) {
+        // User values may run code when dropped, but none that can reach this store.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.pending = None;
+            self.externs.clear();
+        }));
+        self.memories.clear();
+        self.tables.clear();
+        self.globals.clear();
+        self.instances.clear();
+        // SAFETY: both were leaked from boxes by `new`, and no code runs any more.
+        unsafe {
+            drop(Box::from_raw(self.host_caller.as_ptr()));
+            drop(Box::from_raw(self.context.as_ptr()));
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreOpaque {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreOpaque")
+            .field("id", &self.id)
+            .field("instances", &self.instances.len())
+            .finish_non_exhaustive()
+    }
+}
