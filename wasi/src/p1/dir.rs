@@ -76,6 +76,7 @@ pub fn fd_prestat_dir_name(
     path_len: u32,
 ) -> Result<()> {
     let name = preopen_name(ctx, fd)?.as_bytes();
+    mem.check(path, path_len as usize)?;
     if name.len() > path_len as usize {
         return Err(Errno::Nametoolong);
     }

@@ -7,7 +7,9 @@
 //! Scatter/gather lists become slices of guest memory itself, so that the kernel reads and writes
 //! there directly. Overlapping buffers cannot be borrowed at once; such a list is cut before the
 //! first buffer that overlaps an earlier one, which the guest sees as a short read. The same
-//! goes for lists that are longer than the kernel takes.
+//! goes for lists that are longer than the kernel takes, and for lists that name more bytes than
+//! memory has: only those with overlaps do, and the host is not to write gigabytes for the price
+//! of a few words.
 
 use super::{Errno, Result};
 use smallvec::SmallVec;
@@ -100,7 +102,7 @@ impl<'a> GuestMemory<'a> {
     /// kernel takes.
     fn vectors(&self, list: u32, len: u32) -> Result<Short<Range<usize>>> {
         let bytes = self.slice(list, len.checked_mul(8).ok_or(Errno::Fault)?)?;
-        let (mut ranges, mut room) = (Short::new(), MAX_BYTES);
+        let (mut ranges, mut room) = (Short::new(), MAX_BYTES.min(self.0.len()));
         let (pairs, _) = bytes.as_chunks::<8>();
         for [p0, p1, p2, p3, l0, l1, l2, l3] in pairs {
             let ptr = u32::from_le_bytes([*p0, *p1, *p2, *p3]);

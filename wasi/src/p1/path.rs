@@ -50,14 +50,17 @@ pub fn path_open(
     if !inheriting.contains(base) {
         return Err(Errno::Notcapable);
     }
+    let directory = oflags.contains(OFlags::DIRECTORY);
     let request = OpenRequest {
         follow,
         create: oflags.contains(OFlags::CREAT),
         exclusive: oflags.contains(OFlags::EXCL),
         truncate: oflags.contains(OFlags::TRUNC),
-        directory: oflags.contains(OFlags::DIRECTORY),
+        directory,
         read: base.intersects(Rights::FD_READ | Rights::FD_READDIR),
-        write: base.intersects(Rights::WRITABLE_FILE),
+        // Rights that do not fit what is opened are not an error, and writing does not fit a
+        // directory. The other rights that need writing come with this one or not at all.
+        write: base.contains(Rights::FD_WRITE) && !directory,
         flags: fdflags.into(),
     };
     let opened = dir.open(mem.str(path, path_len)?, &request)?;

@@ -19,6 +19,8 @@ fn write_seek_read() {
     assert_eq!(g.read(fd, 100), Ok(b"d".to_vec()));
     assert_eq!(g.pread(fd, 5, 0), Ok(b"hello".to_vec()));
     assert_eq!(g.pwrite(fd, b"W", 6), Ok(1));
+    assert_eq!(g.pread(fd, 5, 1 << 63), Err(Errno::Inval));
+    assert_eq!(g.pwrite(fd, b"W", u64::MAX), Err(Errno::Inval));
     assert_eq!(g.tell(fd), Ok(11));
     assert_eq!(g.close(fd), Ok(()));
     assert_eq!(g.close(fd), Err(Errno::Badf));
@@ -60,6 +62,20 @@ fn scatter_and_gather() {
         (&g.mem[1000..1003], &g.mem[900..902]),
         (&b"abc"[..], &b"de"[..])
     );
+}
+
+#[test]
+fn a_list_names_no_more_than_there_is() {
+    let scratch = Scratch::new();
+    let mut g = scratch.guest();
+    let fd = g.open("f", CREATE, READ | WRITE).unwrap();
+    for i in 0..512 {
+        g.mem[1000 + 8 * i..][..8].copy_from_slice(&[0, 0, 0, 0, 0, 0, 1, 0]);
+    }
+    g.call(|c, m| p1::fd_write(c, m, fd, 1000, 512, OUT))
+        .unwrap();
+    assert_eq!(g.u32(OUT) as usize, MEMORY);
+    assert_eq!(g.fd_stat(fd).unwrap().size as usize, MEMORY);
 }
 
 #[test]
@@ -150,6 +166,7 @@ fn creation_flags() {
     g.mkdir("d").unwrap();
     assert_eq!(g.open("d", 0, READ | WRITE), Err(Errno::Isdir));
     assert_eq!(g.open("d", CREATE, WRITE), Err(Errno::Isdir));
+    g.open("d", DIRECTORY, !0).unwrap();
     let d = g.open("d", 0, READ).unwrap();
     assert_eq!(g.fdstat(d).unwrap().filetype, DIR);
 }
