@@ -52,6 +52,11 @@ impl Features {
 
 /// Decodes and validates the binary `bytes`.
 pub(crate) fn decode(bytes: Bytes, features: &Features) -> Result<Module> {
+    decode_with(bytes, features, features.to_wasmparser())
+}
+
+/// [`decode`] with the validator's features.
+fn decode_with(bytes: Bytes, features: &Features, wasm_features: WasmFeatures) -> Result<Module> {
     let data = bytes.clone();
     let data = data.as_slice();
     if data.len() > MAX_MODULE {
@@ -71,7 +76,6 @@ pub(crate) fn decode(bytes: Bytes, features: &Features) -> Result<Module> {
             Some(4),
         ));
     }
-    let wasm_features = features.to_wasmparser();
     let mut decoder = Decoder {
         module: Module::empty(bytes, *features),
         validator: Validator::new_with_features(wasm_features),
@@ -535,4 +539,63 @@ fn skim_custom_sections(data: &[u8]) -> Vec<CustomSection> {
 /// A range of the binary; it is in memory, so it fits.
 fn range(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The model has a place for what later versions of WebAssembly declare.
+    #[test]
+    fn declarations_of_later_proposals_fill_the_model() {
+        let binary = crate::text::parse(
+            r#"(module
+                (type $f (func (param i32)))
+                (rec (type $a (sub (struct (field (mut i8)) (field (ref $b)))))
+                     (type $b (array (mut (ref null $a)))))
+                (type $c (sub final $a (struct (field (mut i8)) (field (ref $b)) (field i64))))
+                (import "a" "t" (tag (param i32)))
+                (memory i64 1 4 shared)
+                (table i64 1 (ref null $b) (ref.null $b))
+                (tag (param f32))
+                (global (ref null i31) (ref.null i31)))"#,
+            None,
+        )
+        .unwrap();
+        let m = decode_with(binary.into(), &Features::default(), WasmFeatures::WASM3).unwrap();
+
+        assert_eq!(m.rec_groups[..3], [0..1, 1..3, 3..4]);
+        let ty = |i| &m.types[TypeIndex::from_u32(i)];
+        assert!(!ty(1).is_final);
+        assert_eq!(ty(3).supertype, Some(TypeIndex::from_u32(1)));
+        let CompositeType::Struct(c) = &ty(3).composite else {
+            panic!("{:?}", ty(3));
+        };
+        assert_eq!(c.fields.len(), 3);
+        assert_eq!(
+            (c.fields[0].storage, c.fields[0].mutable),
+            (StorageType::I8, true)
+        );
+        let reference = |nullable, index| RefType {
+            nullable,
+            heap: HeapType::Concrete(TypeIndex::from_u32(index)),
+        };
+        assert_eq!(
+            c.fields[1].storage,
+            StorageType::Val(ValType::Ref(reference(false, 2)))
+        );
+        assert_eq!((m.num_imported_tags, m.tags.len()), (1, 2));
+        let memory = m.memories[MemoryIndex::from_u32(0)];
+        assert!(memory.memory64 && memory.shared);
+        assert_eq!(memory.to_string(), "i64 1 4 shared");
+        let table = m.tables[TableIndex::from_u32(0)];
+        assert!(table.table64);
+        assert_eq!(table.element, reference(true, 2));
+        assert!(matches!(
+            &m.table_init[DefinedTableIndex::from_u32(0)],
+            TableInit::Expr(_)
+        ));
+        let global = m.globals[GlobalIndex::from_u32(0)];
+        assert_eq!(global.to_string(), "i31ref");
+    }
 }

@@ -8,6 +8,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 use crate::convert::Failure;
 use crate::error::{Error, ErrorKind};
+use crate::sections::{CODE, section_name, sections};
 
 /// Past this size the proposals are not found out one by one: each takes another validation.
 const SEARCH_LIMIT: usize = 16 << 20;
@@ -84,7 +85,28 @@ pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) ->
             Some(offset as usize),
         );
     }
-    Error::new(kind, error.message(), Some(offset as usize))
+    Error::new(
+        kind,
+        format!("{}{}", error.message(), place(data, offset as usize)),
+        Some(offset as usize),
+    )
+}
+
+/// In which section an offset lies, as the end of a message; nothing for the code section, where
+/// the function says it.
+fn place(data: &[u8], offset: usize) -> String {
+    let sections = sections(data);
+    let end = sections.last().map_or(8, |section| section.content.end);
+    if offset >= end && offset < data.len() {
+        let name = section_name(data[end]);
+        return format!(": the {name} section does not fit into the module");
+    }
+    sections
+        .iter()
+        .find(|section| section.content.start <= offset && offset <= section.content.end)
+        .filter(|section| section.id != CODE)
+        .map(|section| format!(" in the {} section", section.name()))
+        .unwrap_or_default()
 }
 
 fn validate(data: &[u8], features: WasmFeatures) -> wasmparser::Result<()> {
@@ -115,10 +137,10 @@ fn needs(proposals: WasmFeatures, offset: u64) -> Error {
         "not supported yet"
     };
     let message = match names.as_slice() {
-        [] => "the module needs a WebAssembly proposal that is not supported yet".to_owned(),
-        [name] => format!("the module needs the {name} proposal, which is {state}"),
+        [] => format!("{state}: the module needs a proposal"),
+        [name] => format!("{state}: the module needs the {name} proposal"),
         [names @ .., last] => format!(
-            "the module needs the proposals {} and {last}, which are {state}",
+            "{state}: the module needs the proposals {} and {last}",
             names.join(", ")
         ),
     };

@@ -1,5 +1,11 @@
 //! WebAssembly modules as data: from binary or text to a validated [`Module`].
 //!
+//! [`Module::new`] decodes section by section (`decode.rs`), validates all function bodies in
+//! parallel, and gives a [`Module`] (`module.rs`) that says what the program declares; its code,
+//! data and names stay byte ranges of the binary. A refused module gives an [`Error`] with its
+//! offset and function, which names the proposal that is missing if that is all that is wrong
+//! (`diagnose.rs`). [`text`] is the text format both ways, [`inspect`] a summary for people.
+//!
 //! **Invariant**: the only crate that names `wasmparser`, `wasmprinter` or `wat`; the floors above
 //! decode function bodies through [`body`].
 #![forbid(unsafe_code)]

@@ -18,23 +18,7 @@ pub(crate) struct RawSection {
 impl RawSection {
     /// The section's usual name; that of a custom section stands in it.
     pub(crate) fn name(&self) -> &'static str {
-        match self.id {
-            0 => "custom",
-            1 => "type",
-            2 => "import",
-            3 => "function",
-            4 => "table",
-            5 => "memory",
-            6 => "global",
-            7 => "export",
-            8 => "start",
-            9 => "element",
-            10 => "code",
-            11 => "data",
-            12 => "data count",
-            13 => "tag",
-            _ => "unknown",
-        }
+        section_name(self.id)
     }
 
     /// How many items a section that is a vector has.
@@ -56,6 +40,30 @@ impl RawSection {
         let name = reader.read_string().ok()?;
         let start = reader.original_position() as usize;
         Some((name, start..self.content.end))
+    }
+}
+
+/// The number of the code section.
+pub(crate) const CODE: u8 = 10;
+
+/// The usual name of the sections with this number.
+pub(crate) fn section_name(id: u8) -> &'static str {
+    match id {
+        0 => "custom",
+        1 => "type",
+        2 => "import",
+        3 => "function",
+        4 => "table",
+        5 => "memory",
+        6 => "global",
+        7 => "export",
+        8 => "start",
+        9 => "element",
+        CODE => "code",
+        11 => "data",
+        12 => "data count",
+        13 => "tag",
+        _ => "unknown",
     }
 }
 

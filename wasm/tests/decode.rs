@@ -204,6 +204,21 @@ fn bytes_that_are_no_module_say_what_they_are() {
 }
 
 #[test]
+fn errors_outside_of_functions_name_the_section() {
+    let error = refused("(module (memory 1) (data (i64.const 0) \"x\"))");
+    assert!(error.message().ends_with("in the data section"), "{error}");
+    let binary = bimetal_wasm::text::parse("(module (func nop))", None).unwrap();
+    let error = Module::new(&binary[..binary.len() - 1], &Features::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(
+        error
+            .message()
+            .ends_with("the code section does not fit into the module"),
+        "{error}"
+    );
+}
+
+#[test]
 fn errors_name_function_and_offset() {
     let error = refused("(module (func) (func $bad (result i32)))");
     assert_eq!(error.kind(), ErrorKind::Invalid);
