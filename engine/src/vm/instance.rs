@@ -68,7 +68,6 @@ impl Drop for VmContext {
 /// An instance.
 #[derive(Debug)]
 pub(crate) struct InstanceData {
-    id: InstanceId,
     module: Module,
     vmctx: VmContext,
     pub(super) memories: PrimaryMap<MemoryIndex, MemoryId>,
@@ -81,10 +80,6 @@ pub(crate) struct InstanceData {
 }
 
 impl InstanceData {
-    pub(crate) fn id(&self) -> InstanceId {
-        self.id
-    }
-
     pub(crate) fn module(&self) -> &Module {
         &self.module
     }
@@ -416,7 +411,6 @@ fn allocate(
     }
 
     Ok(store.instances.push(InstanceData {
-        id,
         module: module.clone(),
         vmctx,
         memories,

@@ -131,10 +131,6 @@ impl LinearMemory {
         }
     }
 
-    pub(crate) fn plan(&self) -> &MemoryPlan {
-        &self.plan
-    }
-
     pub(super) fn def(&self) -> NonNull<VmMemory> {
         self.def
     }
