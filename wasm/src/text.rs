@@ -7,7 +7,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Features, Module};
 
-/// How [`print`] prints.
+/// How [`print()`] prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrintOptions {
     /// Leave out function bodies and the contents of segments.
