@@ -11,9 +11,13 @@ use bimetal_codegen::{
 use bimetal_wasm::DefinedFuncIndex;
 use cranelift_codegen::Context;
 
-use crate::emit::{self, EmitScratch};
+use crate::build::{BuildScratch, build};
+use crate::emit::{self, EmitScratch, Provenance, WasmLocation};
+use crate::graph::{Graph, SiteId};
 use crate::isa::Isa;
+use crate::lower::{LowerScratch, lower};
 use crate::trampoline;
+use crate::verify::verify;
 
 /// Wasm → SSA graph → passes → Cranelift.
 ///
@@ -39,8 +43,15 @@ impl Optimizer {
     }
 }
 
+/// Past so many values in a function, the thread's memory is given back after it: one giant
+/// function must not set the peak of a whole compilation.
+const GIANT: usize = 200_000;
+
 /// One thread's memory.
 struct Memory {
+    graph: Graph,
+    build: BuildScratch,
+    lower: LowerScratch,
     context: Context,
     emit: EmitScratch,
 }
@@ -48,9 +59,18 @@ struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Memory {
+            graph: Graph::new(),
+            build: BuildScratch::default(),
+            lower: LowerScratch::default(),
             context: Context::new(),
             emit: EmitScratch::default(),
         }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
     }
 }
 
@@ -59,7 +79,6 @@ impl Optimizer {
     ///
     /// A panic inside of Cranelift is a defect that must cost one function, not the host.
     fn with_memory<T>(
-        &self,
         scratch: &mut dyn Any,
         compile: impl FnOnce(&mut Memory) -> Result<T, CompileError>,
     ) -> Result<T, CompileError> {
@@ -67,16 +86,88 @@ impl Optimizer {
             .downcast_mut()
             .ok_or_else(|| CompileError::Bug("scratch of another compiler".into()))?;
         let result = catch_unwind(AssertUnwindSafe(|| compile(memory)));
-        memory.context.clear();
-        result.unwrap_or_else(|panic| {
-            *memory = Memory::default();
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("panic");
-            Err(CompileError::Bug(what.to_owned()))
+        match result {
+            Ok(result) => {
+                let values = memory.context.func.dfg.num_values();
+                if values.max(memory.graph.num_values()) > GIANT {
+                    *memory = Memory::default();
+                } else {
+                    memory.context.clear();
+                }
+                result
+            }
+            Err(panic) => {
+                *memory = Memory::default();
+                let what = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("panic");
+                Err(CompileError::Bug(what.to_owned()))
+            }
+        }
+    }
+
+    /// The graph of `func`, after all passes.
+    fn make_graph(
+        &self,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        memory: &mut Memory,
+        mut see: impl FnMut(&str, &Graph),
+    ) -> Result<(), CompileError> {
+        build(env, func, &mut memory.graph, &mut memory.build)?;
+        see("build", &memory.graph);
+        self.check(env, func, &memory.graph, "build")?;
+        Ok(())
+    }
+
+    /// Verifies the graph, if the settings say so.
+    fn check(
+        &self,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        graph: &Graph,
+        after: &str,
+    ) -> Result<(), CompileError> {
+        if !self.settings.verify {
+            return Ok(());
+        }
+        let ty = env.module.func_type(env.module.func_index(func));
+        verify(graph, Some(env), Some(ty)).map_err(|error| {
+            CompileError::Bug(format!("graph of {func} after {after}: {error}\n{graph}"))
         })
+    }
+
+    fn compile(
+        &self,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        memory: &mut Memory,
+    ) -> Result<FunctionCode, CompileError> {
+        self.make_graph(env, func, memory, |_, _| ())?;
+        let Memory {
+            graph,
+            lower: scratch,
+            context,
+            emit,
+            ..
+        } = memory;
+        lower(&self.isa, env, func, graph, &mut context.func, scratch)?;
+        emit::compile(context, &*self.isa.target)?;
+        let locate = |number: u32| {
+            let site = graph.site_info(SiteId::from_u32(number));
+            WasmLocation {
+                node: site.node,
+                offset: site.offset,
+            }
+        };
+        let provenance = Provenance {
+            start: u32::try_from(env.module.bodies[func].range.start).unwrap_or(u32::MAX),
+            locate: &locate,
+            nodes: &graph.inline_nodes,
+        };
+        emit::function(context, &provenance, emit)
     }
 }
 
@@ -91,11 +182,11 @@ impl Compiler for Optimizer {
 
     fn function(
         &self,
-        _env: &ModuleEnv,
-        _func: DefinedFuncIndex,
-        _scratch: &mut Scratch,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        scratch: &mut Scratch,
     ) -> Result<FunctionCode, CompileError> {
-        Err(CompileError::Unsupported("functions".into()))
+        Self::with_memory(scratch.as_mut(), |memory| self.compile(env, func, memory))
     }
 
     fn trampoline(
@@ -103,7 +194,7 @@ impl Compiler for Optimizer {
         trampoline: &Trampoline,
         scratch: &mut Scratch,
     ) -> Result<TrampolineCode, CompileError> {
-        self.with_memory(scratch.as_mut(), |memory| {
+        Self::with_memory(scratch.as_mut(), |memory| {
             trampoline::build(&self.isa, trampoline, &mut memory.context.func)?;
             emit::compile(&mut memory.context, &*self.isa.target)?;
             emit::trampoline(&memory.context)
@@ -112,16 +203,53 @@ impl Compiler for Optimizer {
 
     fn dump(
         &self,
-        _env: &ModuleEnv,
-        _func: DefinedFuncIndex,
-        _what: DumpSet,
+        env: &ModuleEnv,
+        func: DefinedFuncIndex,
+        what: DumpSet,
     ) -> Result<Vec<Dump>, CompileError> {
-        Err(CompileError::Unsupported("dumps".into()))
-    }
-}
-
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").finish_non_exhaustive()
+        Self::with_memory(&mut Memory::default(), |memory| {
+            let mut dumps = Vec::new();
+            let mut last = String::new();
+            self.make_graph(env, func, memory, |after, graph| {
+                if what.graph {
+                    let text = graph.to_string();
+                    if text != last {
+                        dumps.push(Dump {
+                            title: format!("graph after {after}"),
+                            text: text.clone(),
+                        });
+                        last = text;
+                    }
+                }
+            })?;
+            if !what.clif && !what.asm {
+                return Ok(dumps);
+            }
+            let context = &mut memory.context;
+            lower(
+                &self.isa,
+                env,
+                func,
+                &memory.graph,
+                &mut context.func,
+                &mut memory.lower,
+            )?;
+            if what.clif {
+                dumps.push(Dump {
+                    title: "clif".into(),
+                    text: context.func.display().to_string(),
+                });
+            }
+            if what.asm {
+                context.set_disasm(true);
+                emit::compile(context, &*self.isa.target)?;
+                let code = context.compiled_code();
+                dumps.push(Dump {
+                    title: "asm".into(),
+                    text: code.and_then(|code| code.vcode.clone()).unwrap_or_default(),
+                });
+            }
+            Ok(dumps)
+        })
     }
 }

@@ -1,0 +1,208 @@
+//! Calls of wasm functions and of the runtime.
+
+use bimetal_abi::{Builtin, BuiltinReturn, CallMode, TrapCode, VmFuncImport, VmFuncRef, builtins};
+use bimetal_codegen::CompileError;
+use bimetal_wasm::{FuncIndex, HeapType, TableIndex, TypeIndex};
+use cranelift_codegen::cursor::Cursor;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    self, ExtFuncData, ExternalName, FuncRef, InstBuilder, SigRef, UserExternalName, Value, types,
+};
+use cranelift_entity::EntityRef;
+
+use super::vm::{Pointer, Region};
+use super::{Lower, Values};
+use crate::graph;
+use crate::signature::{self, POINTER};
+use crate::traps;
+
+impl Lower<'_> {
+    /// `call`.
+    pub(super) fn call(
+        &mut self,
+        inst: graph::Inst,
+        func: FuncIndex,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let call = match self.env.module.defined_func(func) {
+            Some(defined) => {
+                let mut values = Values::from_slice(&[self.vmctx, self.vmctx]);
+                self.get_all(args, &mut values)?;
+                match self.env.tunables.call_mode {
+                    CallMode::Direct => {
+                        let func = self.func_ref(func)?;
+                        self.cur.ins().call(func, &values)
+                    }
+                    CallMode::Cell => {
+                        let signature = self.signature(self.env.module.functions[func])?;
+                        let cells = self.vm_pointer(Pointer::Entry);
+                        let code = self.code(cells, defined.index() as u64 * 8);
+                        self.cur.ins().call_indirect(signature, code, &values)
+                    }
+                }
+            }
+            None => {
+                let signature = self.signature(self.env.module.functions[func])?;
+                let import = self.env.offsets.func_import(func);
+                let callee = self.context_pointer(import + VmFuncImport::VMCTX);
+                let cell = self.context_pointer(import + VmFuncImport::CELL);
+                let mut values = Values::from_slice(&[callee, self.vmctx]);
+                self.get_all(args, &mut values)?;
+                let code = self.code(cell, 0);
+                self.cur.ins().call_indirect(signature, code, &values)
+            }
+        };
+        self.set_call_results(inst, call)
+    }
+
+    /// `call_indirect`; the table's index is the last operand.
+    pub(super) fn call_indirect(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        table: TableIndex,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let Some((&index, args)) = args.split_last() else {
+            return Err(CompileError::Bug(format!("{inst} has no callee")));
+        };
+        let signature = self.signature(ty)?;
+        let (place, flags) = self.element_place(table, index, TrapCode::UndefinedElement)?;
+        let callee = self.load(POINTER, flags, place, 0);
+        let null = traps::to_clif(TrapCode::UninitializedElement);
+        // The first load from a reference also finds out whether it is null.
+        let first = if self.signals {
+            Some(null)
+        } else {
+            self.trap_if_zero(callee, null);
+            None
+        };
+        let plain = self.flags.func_ref(self.cur.func, None);
+        let first = self.flags.func_ref(self.cur.func, first);
+        let known = self.env.module.tables[table].element.heap == HeapType::Concrete(ty);
+        let cell_flags = if known {
+            first
+        } else {
+            let actual = self.load(types::I32, first, callee, VmFuncRef::TYPE_ID);
+            let ids = self.vm_pointer(Pointer::TypeIds);
+            let flags = self.flags.pointer(self.cur.func);
+            let expected = self.load(types::I32, flags, ids, ty.as_u32() * 4);
+            let differs = self.cur.ins().icmp(IntCC::NotEqual, actual, expected);
+            self.trap_if(differs, traps::to_clif(TrapCode::BadSignature));
+            plain
+        };
+        let cell = self.load(POINTER, cell_flags, callee, VmFuncRef::CELL);
+        let vmctx = self.load(POINTER, plain, callee, VmFuncRef::VMCTX);
+        let mut values = Values::from_slice(&[vmctx, self.vmctx]);
+        self.get_all(args, &mut values)?;
+        let code = self.code(cell, 0);
+        let call = self.cur.ins().call_indirect(signature, code, &values);
+        self.set_call_results(inst, call)
+    }
+
+    /// The code that an entry cell holds now.
+    fn code(&mut self, cells: Value, offset: u64) -> Value {
+        let flags = self.flags.mutable(self.cur.func, Region::Cells);
+        match i32::try_from(offset) {
+            Ok(offset) => self.load(POINTER, flags, cells, offset as u32),
+            Err(_) => {
+                let offset = self.iconst(POINTER, offset);
+                let cell = self.cur.ins().iadd(cells, offset);
+                self.load(POINTER, flags, cell, 0)
+            }
+        }
+    }
+
+    fn set_call_results(&mut self, inst: graph::Inst, call: ir::Inst) -> Result<(), CompileError> {
+        let results = Values::from_slice(self.cur.func.dfg.inst_results(call));
+        self.set_results(inst, &results)
+    }
+
+    /// The signature of a function type.
+    fn signature(&mut self, ty: TypeIndex) -> Result<SigRef, CompileError> {
+        if let Some(signature) = self.scratch.signatures.get(ty) {
+            return Ok(signature);
+        }
+        let signature = signature::wasm(self.isa, self.env.module.func_type_at(ty))?;
+        let signature = self.cur.func.import_signature(signature);
+        self.scratch.signatures.insert(ty, signature);
+        Ok(signature)
+    }
+
+    /// A function of this module as the target of a direct call.
+    fn func_ref(&mut self, func: FuncIndex) -> Result<FuncRef, CompileError> {
+        if let Some(func) = self.scratch.functions.get(func) {
+            return Ok(func);
+        }
+        let signature = self.signature(self.env.module.functions[func])?;
+        let name = self
+            .cur
+            .func
+            .declare_imported_user_function(UserExternalName::new(0, func.as_u32()));
+        let reference = self.cur.func.import_function(ExtFuncData {
+            name: ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        self.scratch.functions.insert(func, reference);
+        Ok(reference)
+    }
+
+    /// Calls a function of the runtime and looks at its result: a failure goes on as `raise`.
+    /// `None` if it has no value.
+    pub(super) fn call_builtin(&mut self, builtin: Builtin, args: &[Value]) -> Option<Value> {
+        let call = self.call_builtin_raw(builtin, args);
+        let result = self.cur.func.dfg.inst_results(call).first().copied();
+        match builtin.returns() {
+            BuiltinReturn::Nothing | BuiltinReturn::Never => None,
+            BuiltinReturn::Value(_) => result,
+            BuiltinReturn::Status => {
+                if let Some(status) = result {
+                    self.raise_if(status);
+                }
+                None
+            }
+            BuiltinReturn::ValueOrRaise => {
+                if let Some(value) = result {
+                    let raised = self.iconst(types::I64, builtins::RAISED as u64);
+                    let raised = self.cur.ins().icmp(IntCC::Equal, value, raised);
+                    self.raise_if(raised);
+                }
+                result
+            }
+        }
+    }
+
+    /// Calls a function of the runtime.
+    pub(super) fn call_builtin_raw(&mut self, builtin: Builtin, args: &[Value]) -> ir::Inst {
+        let signature = match self.scratch.builtins[builtin as usize].expand() {
+            Some(signature) => signature,
+            None => {
+                let signature = signature::builtin(self.isa, builtin);
+                let signature = self.cur.func.import_signature(signature);
+                self.scratch.builtins[builtin as usize] = signature.into();
+                signature
+            }
+        };
+        let table = self.vm_pointer(Pointer::Builtins);
+        let flags = self.flags.pointer(self.cur.func);
+        let code = self.load(POINTER, flags, table, builtin.offset());
+        let mut values = Values::from_slice(&[self.vmctx]);
+        values.extend_from_slice(args);
+        self.cur.ins().call_indirect(signature, code, &values)
+    }
+
+    /// Goes on as `raise` if `failed` is not zero.
+    fn raise_if(&mut self, failed: Value) {
+        let raise = self.new_block();
+        let go_on = self.new_block();
+        self.cur.ins().brif(failed, raise, &[], go_on, &[]);
+        self.cur.insert_block(raise);
+        self.block = raise;
+        self.cur.func.layout.set_cold(raise);
+        self.call_builtin_raw(Builtin::raise, &[]);
+        self.cur.ins().trap(traps::to_clif(TrapCode::Unreachable));
+        self.enter(go_on);
+    }
+}

@@ -1,0 +1,203 @@
+//! Tables, references and globals.
+
+use bimetal_abi::{Builtin, TrapCode, VmTable};
+use bimetal_codegen::CompileError;
+use bimetal_wasm::{HeapType, TableIndex};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, MemFlags, Opcode, Value, types};
+
+use super::vm::Region;
+use super::{Lower, clif_type};
+use crate::graph::{self, Imm, Op};
+use crate::signature::POINTER;
+use crate::traps;
+
+impl Lower<'_> {
+    /// Lowers `op` if it is about tables, references or globals.
+    pub(super) fn table(
+        &mut self,
+        inst: graph::Inst,
+        op: Op,
+        imm: Imm,
+        args: &[graph::Value],
+    ) -> Result<Option<()>, CompileError> {
+        match (op, imm) {
+            (Op::GlobalGet, Imm::Global(global)) => {
+                let result = self.graph.result(inst);
+                let ty = clif_type(self.graph.ty(result));
+                let (base, offset, flags) = self.global_place(global);
+                let value = self.load(ty, flags, base, offset);
+                self.set(result, value);
+            }
+            (Op::GlobalSet, Imm::Global(global)) => {
+                let value = self.get(args[0])?;
+                let (base, offset, flags) = self.global_place(global);
+                self.store_op(Opcode::Store, flags, value, base, offset as i32);
+            }
+            (Op::RefNull, _) => {
+                let result = self.graph.result(inst);
+                let ty = clif_type(self.graph.ty(result));
+                let value = self.iconst(ty, 0);
+                self.set(result, value);
+            }
+            (Op::RefIsNull, _) => {
+                let value = self.get(args[0])?;
+                let ty = self.cur.func.dfg.value_type(value);
+                let null = self.iconst(ty, 0);
+                let value = self.cur.ins().icmp(IntCC::Equal, value, null);
+                self.set(self.graph.result(inst), value);
+            }
+            (Op::RefFunc, Imm::Func(func)) => {
+                let Some(index) = self.env.module.func_refs[func].expand() else {
+                    return Err(CompileError::Bug(format!("{func} has no reference")));
+                };
+                let offset = self.env.offsets.func_ref(index);
+                let offset = self.iconst(POINTER, u64::from(offset));
+                let value = self.cur.ins().iadd(self.vmctx, offset);
+                self.set(self.graph.result(inst), value);
+            }
+            (Op::TableGet, Imm::Table(table)) => {
+                let (place, flags) =
+                    self.element_place(table, args[0], TrapCode::TableOutOfBounds)?;
+                let value = self.load(POINTER, flags, place, 0);
+                let value = self.from_element(table, value);
+                self.set(self.graph.result(inst), value);
+            }
+            (Op::TableSet, Imm::Table(table)) => {
+                let value = self.to_element(args[1])?;
+                let (place, flags) =
+                    self.element_place(table, args[0], TrapCode::TableOutOfBounds)?;
+                self.store_op(Opcode::Store, flags, value, place, 0);
+            }
+            (Op::TableSize, Imm::Table(table)) => {
+                let length = self.table_length(table);
+                let length = self.narrow_length(table, length);
+                self.set(self.graph.result(inst), length);
+            }
+            (Op::TableGrow, Imm::Table(table)) => {
+                let number = self.number(table.as_u32());
+                let element = self.to_element(args[0])?;
+                let delta = self.wide(args[1])?;
+                if let Some(length) =
+                    self.call_builtin(Builtin::table_grow, &[number, delta, element])
+                {
+                    let length = self.narrow_length(table, length);
+                    self.set(self.graph.result(inst), length);
+                }
+            }
+            (Op::TableFill, Imm::Table(table)) => {
+                let number = self.number(table.as_u32());
+                let at = self.wide(args[0])?;
+                let element = self.to_element(args[1])?;
+                let length = self.wide(args[2])?;
+                self.call_builtin(Builtin::table_fill, &[number, at, element, length]);
+            }
+            (Op::TableCopy, Imm::TablePair { dst, src }) => {
+                let to = self.number(dst.as_u32());
+                let from = self.number(src.as_u32());
+                let at = self.wide(args[0])?;
+                let source = self.wide(args[1])?;
+                let length = self.wide(args[2])?;
+                self.call_builtin(Builtin::table_copy, &[to, from, at, source, length]);
+            }
+            (Op::TableInit, Imm::TableInit { table, elem }) => {
+                let number = self.number(table.as_u32());
+                let segment = self.number(elem.as_u32());
+                let at = self.wide(args[0])?;
+                let source = self.get(args[1])?;
+                let length = self.get(args[2])?;
+                self.call_builtin(Builtin::table_init, &[number, segment, at, source, length]);
+            }
+            (Op::ElemDrop, Imm::Elem(elem)) => {
+                let segment = self.number(elem.as_u32());
+                self.call_builtin(Builtin::elem_drop, &[segment]);
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(()))
+    }
+
+    /// The address of an element, checked: past the table's end it traps with `code`, here or at
+    /// the access.
+    pub(super) fn element_place(
+        &mut self,
+        table: TableIndex,
+        index: graph::Value,
+        code: TrapCode,
+    ) -> Result<(Value, MemFlags), CompileError> {
+        let constant = self.constant(index);
+        let index = self.wide(index)?;
+        let in_bounds = constant.is_some_and(|index| index < self.env.module.tables[table].min);
+        let out_of_bounds = if in_bounds {
+            None
+        } else {
+            let length = self.table_length(table);
+            Some(
+                self.cur
+                    .ins()
+                    .icmp(IntCC::UnsignedGreaterThanOrEqual, index, length),
+            )
+        };
+        let code = traps::to_clif(code);
+        let region = self.table_region(table);
+        let guard = out_of_bounds.filter(|_| self.spectre);
+        if let Some(out_of_bounds) = out_of_bounds.filter(|_| !self.spectre) {
+            self.trap_if(out_of_bounds, code);
+        }
+        let base = self.table_base(table);
+        let shift = self.iconst(POINTER, u64::from(VmTable::ELEMENT.trailing_zeros()));
+        let offset = self.cur.ins().ishl(index, shift);
+        let place = self.cur.ins().iadd(base, offset);
+        Ok(match guard {
+            None => (place, self.flags.mutable(self.cur.func, region)),
+            Some(out_of_bounds) => {
+                let null = self.iconst(POINTER, 0);
+                let place = self
+                    .cur
+                    .ins()
+                    .select_spectre_guard(out_of_bounds, null, place);
+                (place, self.flags.faulting(self.cur.func, region, code))
+            }
+        })
+    }
+
+    fn table_base(&mut self, table: TableIndex) -> Value {
+        let (base, offset) = self.table_definition(table);
+        let flags = if self.fixed_table_length(table).is_some() {
+            // Nor does it move.
+            self.flags.pointer(self.cur.func)
+        } else {
+            self.flags.mutable(self.cur.func, Region::Tables)
+        };
+        self.load(POINTER, flags, base, offset + VmTable::BASE)
+    }
+
+    fn is_extern(&self, table: TableIndex) -> bool {
+        matches!(
+            self.env.module.tables[table].element.heap,
+            HeapType::Extern | HeapType::NoExtern
+        )
+    }
+
+    /// The 64 bits of an element as a reference.
+    fn from_element(&mut self, table: TableIndex, element: Value) -> Value {
+        if self.is_extern(table) {
+            self.cur.ins().ireduce(types::I32, element)
+        } else {
+            element
+        }
+    }
+
+    /// A reference as the 64 bits of an element.
+    fn to_element(&mut self, value: graph::Value) -> Result<Value, CompileError> {
+        self.wide(value)
+    }
+
+    fn narrow_length(&mut self, table: TableIndex, length: Value) -> Value {
+        if self.env.module.tables[table].table64 {
+            length
+        } else {
+            self.cur.ins().ireduce(types::I32, length)
+        }
+    }
+}

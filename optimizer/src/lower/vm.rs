@@ -1,0 +1,362 @@
+//! What lies behind `vmctx`: pointers to it and how its accesses alias.
+//!
+//! Pointers that never change while a function runs are loaded once, at the start of the entry
+//! block, by loads that Cranelift treats as pure: it sinks them to where they are needed and
+//! hoists them out of loops. Whatever can change is in a [`Region`] of its own kind, so that a
+//! store to a memory does not hide, say, a table's base.
+
+use std::borrow::Cow;
+
+use bimetal_abi::{VmContextHeader, VmMemory, VmTable};
+use bimetal_wasm::{GlobalIndex, MemoryIndex, TableIndex};
+use cranelift_codegen::cursor::{Cursor, CursorPosition};
+use cranelift_codegen::ir::{
+    AliasRegion, AliasRegionData, Endianness, Function, InstBuilder, MemFlags, MemFlagsData,
+    Opcode, TrapCode, Type, Value,
+};
+use cranelift_entity::EntityRef;
+use cranelift_entity::packed_option::PackedOption;
+
+use super::{ContextWord, Lower};
+use crate::signature::POINTER;
+
+/// A pointer of the context's header.
+#[derive(Clone, Copy)]
+pub(super) enum Pointer {
+    Store,
+    Builtins,
+    Entry,
+    TypeIds,
+}
+
+pub(super) const POINTERS: usize = 4;
+
+impl Pointer {
+    const fn offset(self) -> u32 {
+        match self {
+            Pointer::Store => VmContextHeader::STORE,
+            Pointer::Builtins => VmContextHeader::BUILTINS,
+            Pointer::Entry => VmContextHeader::ENTRY,
+            Pointer::TypeIds => VmContextHeader::TYPE_IDS,
+        }
+    }
+}
+
+/// What an access may alias: only accesses of the same region. Items that are imported may be the
+/// same item, and have one region per kind; a defined item is never an imported one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Region {
+    /// The store's context.
+    Store,
+    /// Entry cells.
+    Cells,
+    /// Function references.
+    FuncRefs,
+    /// `VmMemory` structures.
+    Memories,
+    /// `VmTable` structures.
+    Tables,
+    /// The bytes of a memory.
+    MemoryBytes(Option<u32>),
+    /// The elements of a table.
+    Elements(Option<u32>),
+    /// The value of a global.
+    Global(Option<u32>),
+    /// Stack slots.
+    Slots,
+}
+
+impl Region {
+    fn data(self) -> AliasRegionData {
+        // Cranelift keeps a state per region and block, so that items past the first of a kind
+        // share one.
+        const MOST: u32 = 255;
+        let number = |kind: u32, index: Option<u32>| {
+            kind << 16 | index.map_or(0, |index| index.min(MOST) + 1)
+        };
+        let (user_id, description) = match self {
+            Region::Store => (number(1, None), "store"),
+            Region::Cells => (number(2, None), "cells"),
+            Region::FuncRefs => (number(3, None), "funcrefs"),
+            Region::Memories => (number(4, None), "memories"),
+            Region::Tables => (number(5, None), "tables"),
+            Region::MemoryBytes(index) => (number(6, index), "memory"),
+            Region::Elements(index) => (number(7, index), "table"),
+            Region::Global(index) => (number(8, index), "global"),
+            Region::Slots => (number(9, None), "slots"),
+        };
+        AliasRegionData {
+            user_id,
+            description: Cow::Borrowed(description),
+        }
+    }
+}
+
+/// The flags of accesses, as numbers of the function under construction.
+#[derive(Default)]
+pub(super) struct Flags {
+    pointer: PackedOption<MemFlags>,
+    bitcast: PackedOption<MemFlags>,
+    /// Those of the memory that was accessed last; most functions use one.
+    memory: Option<(MemoryIndex, MemFlags)>,
+}
+
+/// Of a load that always gives the same and never faults.
+pub(super) fn pointer_flags(func: &mut Function) -> MemFlags {
+    func.dfg
+        .mem_flags
+        .insert_unchecked(MemFlagsData::trusted().with_readonly().with_can_move())
+}
+
+fn region(func: &mut Function, region: Region) -> AliasRegion {
+    func.dfg.alias_regions.insert(region.data())
+}
+
+impl Flags {
+    /// Of a load that always gives the same and never faults.
+    pub(super) fn pointer(&mut self, func: &mut Function) -> MemFlags {
+        match self.pointer.expand() {
+            Some(flags) => flags,
+            None => {
+                let flags = pointer_flags(func);
+                self.pointer = flags.into();
+                flags
+            }
+        }
+    }
+
+    /// Of a reinterpretation of lanes.
+    pub(super) fn bitcast(&mut self, func: &mut Function) -> MemFlags {
+        match self.bitcast.expand() {
+            Some(flags) => flags,
+            None => {
+                let data = MemFlagsData::new().with_endianness(Endianness::Little);
+                let flags = func.dfg.mem_flags.insert_unchecked(data);
+                self.bitcast = flags.into();
+                flags
+            }
+        }
+    }
+
+    /// Of an access that never faults to what can change.
+    pub(super) fn mutable(&mut self, func: &mut Function, of: Region) -> MemFlags {
+        self.make(func, MemFlagsData::trusted(), of)
+    }
+
+    /// Of an access that faults with `code`, if it does.
+    pub(super) fn faulting(&mut self, func: &mut Function, of: Region, code: TrapCode) -> MemFlags {
+        let data = MemFlagsData::new()
+            .with_aligned()
+            .with_trap_code(Some(code));
+        self.make(func, data, of)
+    }
+
+    /// Of a function reference's fields, which do not change as long as it is there; `code` if the
+    /// reference may be null.
+    pub(super) fn func_ref(&mut self, func: &mut Function, code: Option<TrapCode>) -> MemFlags {
+        let data = MemFlagsData::new()
+            .with_aligned()
+            .with_readonly()
+            .with_trap_code(code);
+        self.make(func, data, Region::FuncRefs)
+    }
+
+    /// Of a global's value, which is little-endian.
+    pub(super) fn global(&mut self, func: &mut Function, of: Region, constant: bool) -> MemFlags {
+        let mut data = MemFlagsData::trusted().with_endianness(Endianness::Little);
+        if constant {
+            data = data.with_readonly().with_can_move();
+        }
+        self.make(func, data, of)
+    }
+
+    /// Of an access to the bytes of a memory.
+    pub(super) fn memory(
+        &mut self,
+        func: &mut Function,
+        memory: MemoryIndex,
+        of: Region,
+    ) -> MemFlags {
+        match self.memory {
+            Some((last, flags)) if last == memory => flags,
+            _ => {
+                let data = MemFlagsData::new()
+                    .with_endianness(Endianness::Little)
+                    .with_trap_code(Some(TrapCode::HEAP_OUT_OF_BOUNDS));
+                let flags = self.make(func, data, of);
+                self.memory = Some((memory, flags));
+                flags
+            }
+        }
+    }
+
+    fn make(&mut self, func: &mut Function, data: MemFlagsData, of: Region) -> MemFlags {
+        let region = region(func, of);
+        let data = data.with_alias_region(Some(region));
+        // There are fewer combinations than numbers (65,535), because regions are few.
+        func.dfg.mem_flags.insert_unchecked(data)
+    }
+}
+
+impl Lower<'_> {
+    /// A load with flags of this function.
+    pub(super) fn load(&mut self, ty: Type, flags: MemFlags, base: Value, offset: u32) -> Value {
+        self.load_op(Opcode::Load, ty, flags, base, offset as i32)
+    }
+
+    /// A load by any load instruction.
+    pub(super) fn load_op(
+        &mut self,
+        opcode: Opcode,
+        ty: Type,
+        flags: MemFlags,
+        base: Value,
+        offset: i32,
+    ) -> Value {
+        let (inst, dfg) = self.cur.ins().Load(opcode, ty, flags, offset.into(), base);
+        dfg.first_result(inst)
+    }
+
+    /// A store by any store instruction.
+    pub(super) fn store_op(
+        &mut self,
+        opcode: Opcode,
+        flags: MemFlags,
+        value: Value,
+        base: Value,
+        offset: i32,
+    ) {
+        let ty = self.cur.func.dfg.value_type(value);
+        self.cur
+            .ins()
+            .Store(opcode, ty, flags, offset.into(), value, base);
+    }
+
+    /// A pointer of the context's header.
+    pub(super) fn vm_pointer(&mut self, pointer: Pointer) -> Value {
+        if let Some(value) = self.pointers[pointer as usize] {
+            return value;
+        }
+        let value = self.early_load(self.vmctx, pointer.offset());
+        self.pointers[pointer as usize] = Some(value);
+        value
+    }
+
+    /// A pointer at a place of the context that never changes.
+    pub(super) fn context_pointer(&mut self, offset: u32) -> Value {
+        let word = ContextWord(offset / 8);
+        if let Some(value) = self.scratch.pointers.get(word) {
+            return value;
+        }
+        let value = self.early_load(self.vmctx, offset);
+        self.scratch.pointers.insert(word, value);
+        value
+    }
+
+    /// A load of a pointer that never changes, at the start of the function.
+    fn early_load(&mut self, base: Value, offset: u32) -> Value {
+        let back = self.block;
+        let location = self.cur.srcloc();
+        match self.last_pointer {
+            Some(inst) => self.cur.goto_after_inst(inst),
+            None => match self.cur.layout().first_inst(self.entry) {
+                Some(first) => self.cur.goto_inst(first),
+                None => self.cur.goto_bottom(self.entry),
+            },
+        }
+        self.cur.set_srcloc(Default::default());
+        let flags = self.flags.pointer(self.cur.func);
+        let value = self.load(POINTER, flags, base, offset);
+        self.last_pointer = self.cur.func.dfg.value_def(value).inst();
+        self.cur.set_position(CursorPosition::After(back));
+        self.cur.set_srcloc(location);
+        value
+    }
+
+    /// Where a memory's [`VmMemory`] is: a base and an offset.
+    pub(super) fn memory_definition(&mut self, memory: MemoryIndex) -> (Value, u32) {
+        match self.env.module.defined_memory(memory) {
+            Some(defined) => (self.vmctx, self.env.offsets.memory(defined)),
+            None => {
+                let offset = self.env.offsets.memory_import(memory);
+                (self.context_pointer(offset), 0)
+            }
+        }
+    }
+
+    /// The base of a memory that never moves.
+    pub(super) fn fixed_memory_base(&mut self, memory: MemoryIndex) -> Value {
+        if let Some(defined) = self.env.module.defined_memory(memory) {
+            return self.context_pointer(self.env.offsets.memory(defined) + VmMemory::BASE);
+        }
+        if let Some(base) = self.scratch.memory_bases.get(memory) {
+            return base;
+        }
+        let (definition, offset) = self.memory_definition(memory);
+        let base = self.early_load(definition, offset + VmMemory::BASE);
+        self.scratch.memory_bases.insert(memory, base);
+        base
+    }
+
+    /// A memory's current length in bytes.
+    pub(super) fn memory_length(&mut self, memory: MemoryIndex) -> Value {
+        let (base, offset) = self.memory_definition(memory);
+        let flags = self.flags.mutable(self.cur.func, Region::Memories);
+        self.load(POINTER, flags, base, offset + VmMemory::LENGTH)
+    }
+
+    /// The region of a memory's bytes.
+    pub(super) fn memory_region(&self, memory: MemoryIndex) -> Region {
+        let defined = self.env.module.defined_memory(memory);
+        Region::MemoryBytes(defined.map(|index| index.index() as u32))
+    }
+
+    /// Where a table's [`VmTable`] is: a base and an offset.
+    pub(super) fn table_definition(&mut self, table: TableIndex) -> (Value, u32) {
+        match self.env.module.defined_table(table) {
+            Some(defined) => (self.vmctx, self.env.offsets.table(defined)),
+            None => {
+                let offset = self.env.offsets.table_import(table);
+                (self.context_pointer(offset), 0)
+            }
+        }
+    }
+
+    /// A table's current length in elements, 64 bits wide.
+    pub(super) fn table_length(&mut self, table: TableIndex) -> Value {
+        if let Some(length) = self.fixed_table_length(table) {
+            return self.iconst(POINTER, length);
+        }
+        let (base, offset) = self.table_definition(table);
+        let flags = self.flags.mutable(self.cur.func, Region::Tables);
+        self.load(POINTER, flags, base, offset + VmTable::LENGTH)
+    }
+
+    /// A table's length, if it never changes. That holds for imports too: a table may only be
+    /// linked if its limits are within those declared here.
+    pub(super) fn fixed_table_length(&self, table: TableIndex) -> Option<u64> {
+        let ty = self.env.module.tables[table];
+        (ty.max == Some(ty.min)).then_some(ty.min)
+    }
+
+    /// The region of a table's elements.
+    pub(super) fn table_region(&self, table: TableIndex) -> Region {
+        let defined = self.env.module.defined_table(table);
+        Region::Elements(defined.map(|index| index.index() as u32))
+    }
+
+    /// Where a global's value is, and the flags of accesses to it.
+    pub(super) fn global_place(&mut self, global: GlobalIndex) -> (Value, u32, MemFlags) {
+        let defined = self.env.module.defined_global(global);
+        let region = Region::Global(defined.map(|index| index.index() as u32));
+        let constant = !self.env.module.globals[global].mutable;
+        let flags = self.flags.global(self.cur.func, region, constant);
+        match defined {
+            Some(defined) => (self.vmctx, self.env.offsets.global(defined), flags),
+            None => {
+                let offset = self.env.offsets.global_import(global);
+                (self.context_pointer(offset), 0, flags)
+            }
+        }
+    }
+}
