@@ -6,6 +6,10 @@
 //! or null. Frame pointers are kept, so frames are walked by `fp -> [fp] = caller's fp,
 //! [fp + 8] = return address`.
 //!
+//! A function with more than eight integer or more than eight float and vector results is passed
+//! a *return area* in front of all arguments. On x86-64 that moves the contexts by one register,
+//! on aarch64 it has a register of its own; stubs come in two kinds for it.
+//!
 //! A call goes
 //! - *direct* (`CallMode::Direct`): a relocation against the callee, both compiled as final in one
 //!   region;
