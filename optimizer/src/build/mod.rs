@@ -24,6 +24,8 @@ mod numeric;
 mod reference;
 mod simd;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use bimetal_codegen::{CompileError, ModuleEnv};
 use bimetal_wasm::body::{self, BinaryReader, BodyReader, Operator};
@@ -37,7 +39,7 @@ use locals::{Ssa, Var};
 /// than a hundredth.
 const MAX_VALUES: usize = 1 << 25;
 
-type Result<T> = std::result::Result<T, CompileError>;
+type Result<T, E = CompileError> = std::result::Result<T, E>;
 
 /// Working memory of [`build()`], to be used again.
 #[derive(Debug, Default)]
@@ -98,21 +100,7 @@ pub fn build(
     for &param in ty.params() {
         params.push(graph.append_param(entry, value_type(param)?));
     }
-    let mut builder = Builder {
-        env,
-        graph,
-        stack: &mut scratch.stack,
-        frames: &mut scratch.frames,
-        saved: &mut scratch.saved,
-        types: &mut scratch.types,
-        entries: &mut scratch.entries,
-        targets: &mut scratch.targets,
-        ssa: &mut scratch.ssa,
-        block: entry,
-        reachable: true,
-        offset: 0,
-        body: BodyState::default(),
-    };
+    let mut builder = Builder::new(env, graph, scratch, entry);
     builder.body(&BodyEnv {
         func,
         node: 0,
@@ -188,6 +176,29 @@ fn bug(what: &str) -> CompileError {
 }
 
 impl<'a> Builder<'a> {
+    fn new(
+        env: &'a ModuleEnv,
+        graph: &'a mut Graph,
+        scratch: &'a mut BuildScratch,
+        block: Block,
+    ) -> Builder<'a> {
+        Builder {
+            env,
+            graph,
+            stack: &mut scratch.stack,
+            frames: &mut scratch.frames,
+            saved: &mut scratch.saved,
+            types: &mut scratch.types,
+            entries: &mut scratch.entries,
+            targets: &mut scratch.targets,
+            ssa: &mut scratch.ssa,
+            block,
+            reachable: true,
+            offset: 0,
+            body: BodyState::default(),
+        }
+    }
+
     fn body(&mut self, body: &BodyEnv<'_>) -> Result<()> {
         let module = &*self.env.module;
         let ty = module.func_type(module.func_index(body.func));
