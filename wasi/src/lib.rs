@@ -24,6 +24,25 @@
 //! p1::fd_write(&mut ctx, &mut GuestMemory::new(&mut bytes), 1, 0, 1, 16).unwrap();
 //! assert_eq!(out.contents(), b"hi");
 //! ```
+//!
+//! With the engine, [`p1::add_to_linker`] defines all of it for modules to import:
+//!
+//! ```
+//! use bimetal::{Engine, Linker, Module, Store};
+//! use bimetal_wasi::{ProcExit, WasiCtx, WasiCtxBuilder, p1};
+//!
+//! let engine = Engine::default();
+//! let module = Module::new(&engine, r#"(module
+//!     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+//!     (func (export "_start") (call $exit (i32.const 7))))"#)?;
+//! let mut linker: Linker<WasiCtx> = Linker::new(&engine);
+//! p1::add_to_linker(&mut linker, |ctx| ctx)?;
+//! let mut store = Store::new(&engine, WasiCtxBuilder::new().build());
+//! let start = linker.instantiate(&mut store, &module)?.get_typed_func::<(), ()>(&mut store, "_start")?;
+//! let end = start.call(&mut store, ()).unwrap_err();
+//! assert_eq!(end.downcast_ref::<ProcExit>(), Some(&ProcExit(7)));
+//! # Ok::<(), bimetal::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -22,6 +22,7 @@ mod errno;
 mod fd;
 mod io;
 mod layout;
+mod link;
 mod memory;
 mod path;
 mod poll;
@@ -42,6 +43,7 @@ pub use fd::{
     fd_renumber, fd_sync,
 };
 pub use io::{fd_pread, fd_pwrite, fd_read, fd_seek, fd_tell, fd_write};
+pub use link::add_to_linker;
 pub use memory::GuestMemory;
 pub use path::{
     path_create_directory, path_filestat_get, path_filestat_set_times, path_link, path_open,

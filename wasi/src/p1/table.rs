@@ -1,7 +1,8 @@
 //! The one table of preview 1's functions: name and wasm signature.
 //!
-//! `i32` and `i64` are the types on the wire, in the specification's order of parameters. All
-//! return an `i32` errno but `proc_exit`, which does not return. The lists are macros that hand
+//! The parameters are those of the Rust functions after context and memory, in the specification's
+//! order; on the wire they are `i32` and `i64`. All return an `i32` errno but `proc_exit`, which
+//! does not return. The lists are macros that hand
 //! themselves to another macro, so that linking, and whatever else is wanted per function, is
 //! written once.
 
@@ -28,68 +29,68 @@ pub struct Function {
 macro_rules! common_functions {
     ($with:ident $($extra:tt)*) => {
         $with! { $($extra)*
-            args_get(argv: i32, argv_buf: i32);
-            args_sizes_get(argc: i32, argv_buf_size: i32);
-            environ_get(environ: i32, environ_buf: i32);
-            environ_sizes_get(count: i32, buf_size: i32);
-            clock_res_get(id: i32, resolution: i32);
-            clock_time_get(id: i32, precision: i64, time: i32);
-            fd_advise(fd: i32, offset: i64, len: i64, advice: i32);
-            fd_allocate(fd: i32, offset: i64, len: i64);
-            fd_close(fd: i32);
-            fd_datasync(fd: i32);
-            fd_fdstat_get(fd: i32, stat: i32);
-            fd_fdstat_set_flags(fd: i32, flags: i32);
-            fd_fdstat_set_rights(fd: i32, base: i64, inheriting: i64);
-            fd_filestat_get(fd: i32, buf: i32);
-            fd_filestat_set_size(fd: i32, size: i64);
-            fd_filestat_set_times(fd: i32, atim: i64, mtim: i64, fst_flags: i32);
-            fd_pread(fd: i32, iovs: i32, iovs_len: i32, offset: i64, nread: i32);
-            fd_prestat_get(fd: i32, prestat: i32);
-            fd_prestat_dir_name(fd: i32, path: i32, path_len: i32);
-            fd_pwrite(fd: i32, iovs: i32, iovs_len: i32, offset: i64, nwritten: i32);
-            fd_read(fd: i32, iovs: i32, iovs_len: i32, nread: i32);
-            fd_readdir(fd: i32, buf: i32, buf_len: i32, cookie: i64, bufused: i32);
-            fd_renumber(fd: i32, to: i32);
-            fd_seek(fd: i32, offset: i64, whence: i32, newoffset: i32);
-            fd_sync(fd: i32);
-            fd_tell(fd: i32, offset: i32);
-            fd_write(fd: i32, iovs: i32, iovs_len: i32, nwritten: i32);
-            path_create_directory(fd: i32, path: i32, path_len: i32);
-            path_filestat_get(fd: i32, lookup: i32, path: i32, path_len: i32, buf: i32);
+            args_get(argv: u32, argv_buf: u32);
+            args_sizes_get(argc: u32, argv_buf_size: u32);
+            environ_get(environ: u32, environ_buf: u32);
+            environ_sizes_get(count: u32, buf_size: u32);
+            clock_res_get(id: u32, resolution: u32);
+            clock_time_get(id: u32, precision: u64, time: u32);
+            fd_advise(fd: u32, offset: u64, len: u64, advice: u32);
+            fd_allocate(fd: u32, offset: u64, len: u64);
+            fd_close(fd: u32);
+            fd_datasync(fd: u32);
+            fd_fdstat_get(fd: u32, stat: u32);
+            fd_fdstat_set_flags(fd: u32, flags: u32);
+            fd_fdstat_set_rights(fd: u32, base: u64, inheriting: u64);
+            fd_filestat_get(fd: u32, buf: u32);
+            fd_filestat_set_size(fd: u32, size: u64);
+            fd_filestat_set_times(fd: u32, atim: u64, mtim: u64, fst_flags: u32);
+            fd_pread(fd: u32, iovs: u32, iovs_len: u32, offset: u64, nread: u32);
+            fd_prestat_get(fd: u32, prestat: u32);
+            fd_prestat_dir_name(fd: u32, path: u32, path_len: u32);
+            fd_pwrite(fd: u32, iovs: u32, iovs_len: u32, offset: u64, nwritten: u32);
+            fd_read(fd: u32, iovs: u32, iovs_len: u32, nread: u32);
+            fd_readdir(fd: u32, buf: u32, buf_len: u32, cookie: u64, bufused: u32);
+            fd_renumber(fd: u32, to: u32);
+            fd_seek(fd: u32, offset: i64, whence: u32, newoffset: u32);
+            fd_sync(fd: u32);
+            fd_tell(fd: u32, offset: u32);
+            fd_write(fd: u32, iovs: u32, iovs_len: u32, nwritten: u32);
+            path_create_directory(fd: u32, path: u32, path_len: u32);
+            path_filestat_get(fd: u32, lookup: u32, path: u32, path_len: u32, buf: u32);
             path_filestat_set_times(
-                fd: i32, lookup: i32, path: i32, path_len: i32, atim: i64, mtim: i64, fst_flags: i32
+                fd: u32, lookup: u32, path: u32, path_len: u32, atim: u64, mtim: u64, fst_flags: u32
             );
             path_link(
-                old_fd: i32, old_flags: i32, old_path: i32, old_path_len: i32,
-                new_fd: i32, new_path: i32, new_path_len: i32
+                old_fd: u32, old_flags: u32, old_path: u32, old_path_len: u32,
+                new_fd: u32, new_path: u32, new_path_len: u32
             );
             path_open(
-                fd: i32, dirflags: i32, path: i32, path_len: i32, oflags: i32,
-                base: i64, inheriting: i64, fdflags: i32, opened_fd: i32
+                fd: u32, dirflags: u32, path: u32, path_len: u32, oflags: u32,
+                base: u64, inheriting: u64, fdflags: u32, opened_fd: u32
             );
             path_readlink(
-                fd: i32, path: i32, path_len: i32, buf: i32, buf_len: i32, bufused: i32
+                fd: u32, path: u32, path_len: u32, buf: u32, buf_len: u32, bufused: u32
             );
-            path_remove_directory(fd: i32, path: i32, path_len: i32);
+            path_remove_directory(fd: u32, path: u32, path_len: u32);
             path_rename(
-                fd: i32, old_path: i32, old_path_len: i32,
-                new_fd: i32, new_path: i32, new_path_len: i32
+                fd: u32, old_path: u32, old_path_len: u32,
+                new_fd: u32, new_path: u32, new_path_len: u32
             );
             path_symlink(
-                old_path: i32, old_path_len: i32, fd: i32, new_path: i32, new_path_len: i32
+                old_path: u32, old_path_len: u32, fd: u32, new_path: u32, new_path_len: u32
             );
-            path_unlink_file(fd: i32, path: i32, path_len: i32);
-            poll_oneoff(input: i32, output: i32, nsubscriptions: i32, nevents: i32);
-            proc_raise(signal: i32);
+            path_unlink_file(fd: u32, path: u32, path_len: u32);
+            poll_oneoff(input: u32, output: u32, nsubscriptions: u32, nevents: u32);
+            proc_raise(signal: u32);
             sched_yield();
-            random_get(buf: i32, buf_len: i32);
+            random_get(buf: u32, buf_len: u32);
             sock_recv(
-                fd: i32, ri_data: i32, ri_data_len: i32, ri_flags: i32,
-                ro_datalen: i32, ro_flags: i32
+                fd: u32, ri_data: u32, ri_data_len: u32, ri_flags: u32,
+                ro_datalen: u32, ro_flags: u32
             );
-            sock_send(fd: i32, si_data: i32, si_data_len: i32, si_flags: i32, so_datalen: i32);
-            sock_shutdown(fd: i32, how: i32);
+            sock_send(fd: u32, si_data: u32, si_data_len: u32, si_flags: u32, so_datalen: u32);
+            sock_shutdown(fd: u32, how: u32);
         }
     };
 }
@@ -98,14 +99,19 @@ macro_rules! common_functions {
 macro_rules! new_functions {
     ($with:ident $($extra:tt)*) => {
         $with! { $($extra)*
-            sock_accept(fd: i32, fdflags: i32, connection: i32);
+            sock_accept(fd: u32, fdflags: u32, connection: u32);
         }
     };
 }
 
+pub(super) use {common_functions, new_functions};
+
 macro_rules! wire_type {
-    (i32) => {
+    (u32) => {
         WireType::I32
+    };
+    (u64) => {
+        WireType::I64
     };
     (i64) => {
         WireType::I64

@@ -161,6 +161,9 @@ fn spellings_of_a_path() {
         );
     }
     assert_eq!(g.open("d/e/f/", 0, READ), Err(Errno::Notdir));
+    for lookup in [NOFOLLOW, FOLLOW] {
+        assert_eq!(g.stat("d/e/f/", lookup), Err(Errno::Notdir));
+    }
     assert_eq!(g.open("d/e/f/.", 0, READ), Err(Errno::Notdir));
     assert_eq!(g.open("d/e/f/..", 0, READ), Err(Errno::Notdir));
     assert_eq!(g.open("new/", CREATE, WRITE), Err(Errno::Isdir));
