@@ -16,8 +16,8 @@ use crate::emit::{self, EmitScratch, Provenance, WasmLocation};
 use crate::graph::{Graph, SiteId};
 use crate::isa::Isa;
 use crate::lower::{LowerScratch, lower};
-use crate::trampoline;
 use crate::verify::verify;
+use crate::{passes, trampoline};
 
 /// Wasm → SSA graph → passes → Cranelift.
 ///
@@ -36,6 +36,7 @@ impl Optimizer {
     /// [`CompileError::Unsupported`] if there is no code generator for the target or one of its
     /// features is unknown.
     pub fn new(target: &Target, settings: Settings) -> Result<Optimizer, CompileError> {
+        passes::check()?;
         Ok(Optimizer {
             isa: Isa::new(target, &settings)?,
             settings,
@@ -51,6 +52,7 @@ const GIANT: usize = 200_000;
 struct Memory {
     graph: Graph,
     build: BuildScratch,
+    passes: passes::Scratch,
     lower: LowerScratch,
     context: Context,
     emit: EmitScratch,
@@ -61,6 +63,7 @@ impl Default for Memory {
         Memory {
             graph: Graph::new(),
             build: BuildScratch::default(),
+            passes: passes::Scratch::default(),
             lower: LowerScratch::default(),
             context: Context::new(),
             emit: EmitScratch::default(),
@@ -118,25 +121,20 @@ impl Optimizer {
     ) -> Result<(), CompileError> {
         build(env, func, &mut memory.graph, &mut memory.build)?;
         see("build", &memory.graph);
-        self.check(env, func, &memory.graph, "build")?;
-        Ok(())
-    }
-
-    /// Verifies the graph, if the settings say so.
-    fn check(
-        &self,
-        env: &ModuleEnv,
-        func: DefinedFuncIndex,
-        graph: &Graph,
-        after: &str,
-    ) -> Result<(), CompileError> {
-        if !self.settings.verify {
-            return Ok(());
-        }
         let ty = env.module.func_type(env.module.func_index(func));
-        verify(graph, Some(env), Some(ty)).map_err(|error| {
-            CompileError::Bug(format!("graph of {func} after {after}: {error}\n{graph}"))
-        })
+        if self.settings.verify {
+            verify(&memory.graph, Some(env), Some(ty)).map_err(|error| {
+                CompileError::Bug(format!("graph of {func}: {error}\n{}", memory.graph))
+            })?;
+        }
+        passes::run(
+            &mut memory.graph,
+            env,
+            Some(ty),
+            &self.settings,
+            &mut memory.passes,
+            &mut |pass, graph| see(pass.name, graph),
+        )
     }
 
     fn compile(
