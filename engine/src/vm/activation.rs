@@ -132,7 +132,7 @@ pub(super) unsafe fn enter(
     let error = (returned == 0).then(|| {
         // SAFETY: wasm has stopped, so the store is the caller's again, and only the fault
         // handler of this thread wrote to `fault`.
-        unsafe { reason(&mut *store, activation.fault.get().read()) }
+        unsafe { reason(&mut *store, (*activation.fault.get()).take()) }
     });
     // SAFETY: as above.
     unsafe {
