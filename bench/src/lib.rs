@@ -1,1 +1,20 @@
-//! TODO story
+//! What a benchmark run is: the guest programs with their known results, the report that a race
+//! writes, its statistics, its pictures, and the comparison of two reports.
+//!
+//! Nothing here starts a process or looks at a clock: `cargo xtask bench` races, this crate knows
+//! what the numbers mean. Single times mean little on a shared machine; everything is said as a
+//! ratio of two contenders that ran interleaved.
+
+#![forbid(unsafe_code)]
+
+mod compare;
+mod html;
+mod programs;
+mod report;
+mod stats;
+
+pub use compare::compare;
+pub use html::page;
+pub use programs::{GuestProgram, PROGRAMS};
+pub use report::{Contender, Host, Kind, Metric, Race, Report, Sample};
+pub use stats::{geometric_mean, median, minimum, spread};

@@ -1,1 +1,52 @@
-fn main() {}
+//! The project's front door: every chore is a subcommand here, typed and without a shell.
+//!
+//! Chores find the repository by themselves, say what to install when a tool is missing, print what
+//! they do in one line per stage, and end with exit code 1 when anything failed.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod guests;
+mod process;
+mod realworld;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the Bimetal repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Check everything that a change must pass: format, lints, tests
+    Ci(ci::Args),
+    /// Rebuild the committed guest programs from their C sources, or run the WASI ones
+    Guests(guests::Args),
+    /// Install real programs (CPython, clang, GCC, resvg, flite) and check that they run
+    Realworld(realworld::Args),
+    /// Race the benchmark programs against native code and other runtimes
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().chore {
+        Chore::Ci(args) => ci::run(&args),
+        Chore::Guests(args) => guests::run(&args),
+        Chore::Realworld(args) => realworld::run(&args),
+        Chore::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

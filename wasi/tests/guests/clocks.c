@@ -1,8 +1,11 @@
 // clock_res_get, clock_time_get: plausible times, a monotonic clock that is monotonic, unknown ids.
 // RUN:
+// RUN: --arg=unknown
+// DIFFERS: wasmtime traps for a clock that it does not know
 #include "wasi.h"
 
-int main(void) {
+int main(int argc, char **argv) {
+  (void)argv;
   uint64_t resolution = 0, now = 0, before = 0, after = 0;
   for (uint32_t id = CLOCK_REAL; id <= CLOCK_MONO; id++) {
     OK(wasi_clock_res_get(id, &resolution));
@@ -23,7 +26,9 @@ int main(void) {
     if (ERR(wasi_clock_time_get(id, 0, &cpu), ESUCCESS, ENOTSUP_, EINVAL_, EBADF_) == ESUCCESS)
       CHECK(cpu < 3600ull * 1000000000);
   }
-  ERR(wasi_clock_time_get(99, 0, &now), EINVAL_, ENOTSUP_, EBADF_);
-  ERR(wasi_clock_res_get(99, &now), EINVAL_, ENOTSUP_, EBADF_);
+  if (argc > 1) {
+    ERR(wasi_clock_time_get(99, 0, &now), EINVAL_, ENOTSUP_, EBADF_);
+    ERR(wasi_clock_res_get(99, &now), EINVAL_, ENOTSUP_, EBADF_);
+  }
   return 0;
 }

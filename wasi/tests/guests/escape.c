@@ -5,7 +5,6 @@
 // argv[1] is {root}, the host's absolute path of the directory that holds all this.
 // RUN: --dir=rw:/ --arg={root} --outside --mkdir=/sub --file=/inside:inside --symlink=/abs:{root}/outside --symlink=/rel:../outside --symlink=/absfile:{root}/outside/secret.txt --symlink=/relfile:../outside/secret.txt --symlink=/up:.. --symlink=/rooted:/ --symlink=/sub/upup:../.. --symlink=/self:.
 // RUN: --dir=ro:/ --arg={root} --outside --mkdir=/sub --file=/inside:inside --symlink=/abs:{root}/outside --symlink=/rel:../outside --symlink=/absfile:{root}/outside/secret.txt --symlink=/relfile:../outside/secret.txt --symlink=/up:.. --symlink=/rooted:/ --symlink=/sub/upup:../.. --symlink=/self:.
-// NEEDS: read-only
 #include "wasi.h"
 
 static Fd dir, sub;

@@ -1,15 +1,25 @@
 // fd_read, fd_write, fd_seek, fd_tell, fd_pread, fd_pwrite: vectors, positions, holes, append.
 // RUN: --dir=rw:/
+// RUN: --dir=rw:/ --arg=unknown
+// DIFFERS: wasmtime traps for a whence that it does not know
 #include "wasi.h"
 
 static Fd dir;
+static bool unknown;
 
 static void vectors(void) {
   Fd fd = open_with(dir, "vectors", O_CREAT_ | O_EXCL_, RIGHTS_ALL, 0);
   uint32_t n = 77;
   Slice parts[] = {{"one", 3}, {"", 0}, {" two", 4}, {NULL, 0}, {" three", 6}};
+  /* Hosts may take a part of the vectors; what they say that they took is what they took. */
   OK(wasi_fd_write(fd, parts, 5, &n));
-  CHECK_EQ(n, 13);
+  CHECK(n == 13 || n == 3);
+  if (n == 3) {
+    OK(wasi_fd_write(fd, parts + 2, 1, &n));
+    CHECK_EQ(n, 4);
+    OK(wasi_fd_write(fd, parts + 4, 1, &n));
+    CHECK_EQ(n, 6);
+  }
   OK(wasi_fd_write(fd, parts, 0, &n));
   CHECK_EQ(n, 0);
   uint64_t at = 0;
@@ -23,7 +33,7 @@ static void vectors(void) {
   uint32_t total = 0;
   /* A short read is allowed, but it fills the vector in order and ends with 0. */
   OK(wasi_fd_read(fd, into, 3, &total));
-  CHECK(total >= 4);
+  CHECK(total >= 4 && total <= 13);
   CHECK(memcmp(a, "one ", 4) == 0);
   while (total < 13) {
     SliceMut rest = {c + total - 4, 13 - total};
@@ -60,7 +70,8 @@ static void positions(void) {
   CHECK(n == 5 && memcmp(buffer, "56789", 5) == 0);
   ERR(wasi_fd_seek(fd, -11, FROM_END, &at), EINVAL_);
   ERR(wasi_fd_seek(fd, -1, FROM_START, &at), EINVAL_);
-  ERR(wasi_fd_seek(fd, 0, 3, &at), EINVAL_);
+  if (unknown)
+    ERR(wasi_fd_seek(fd, 0, 3, &at), EINVAL_);
   OK(wasi_fd_tell(fd, &at));
   CHECK_EQ(at, 10);
 
@@ -68,7 +79,9 @@ static void positions(void) {
   OK(wasi_fd_seek(fd, 2, FROM_START, &at));
   Slice parts[] = {{"AB", 2}, {"CD", 2}};
   OK(wasi_fd_pwrite(fd, parts, 2, 4, &n));
-  CHECK_EQ(n, 4);
+  CHECK(n == 4 || n == 2);
+  if (n == 2)
+    OK(wasi_fd_pwrite(fd, parts + 1, 1, 6, &n));
   char x[3], y[3];
   SliceMut halves[] = {{x, 3}, {y, 3}};
   OK(wasi_fd_pread(fd, halves, 2, 3, &n));
@@ -167,7 +180,9 @@ static void larger(void) {
   OK(wasi_fd_close(fd));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  (void)argv;
+  unknown = argc > 1;
   dir = preopen("/");
   vectors();
   positions();

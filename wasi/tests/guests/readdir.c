@@ -69,7 +69,7 @@ static void list(Fd fd, uint32_t size) {
 int main(void) {
   Fd root = preopen("/");
   OK(wasi_path_create_directory(root, P("many")));
-  OK(wasi_path_open(root, 0, P("many"), O_DIRECTORY_, RIGHTS_ALL, RIGHTS_ALL, 0, &dir));
+  dir = open_with(root, "many", O_DIRECTORY_, RIGHTS_ALL, 0);
   for (int i = 0; i < FILES; i++) {
     char name[32];
     snprintf(name, sizeof name, "file-%04d", i);

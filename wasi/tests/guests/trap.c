@@ -23,6 +23,9 @@
 
 /* A frame without memory: the host's stack overflows, not the guest's shadow stack. */
 static volatile int bottom = -1;
+int recurse(int n);
+/* The compiler must not see that the signature is another. */
+static int (*volatile hidden)(int) = recurse;
 
 __attribute__((noinline)) int recurse(int n) {
   if (n == bottom)
@@ -35,13 +38,13 @@ __attribute__((noinline)) int recurse(int n) {
 __attribute__((noinline)) int raise_trap(const char *kind) {
   volatile int zero = 0;
   if (strcmp(kind, "division") == 0)
-    return 1 / zero;
+    return 1234 / zero;
   if (strcmp(kind, "bounds") == 0)
     return *(volatile int *)0xfffffff0u;
   if (strcmp(kind, "recursion") == 0)
     return recurse(zero);
   if (strcmp(kind, "indirect") == 0)
-    return ((int (*volatile)(double, double))(void *)recurse)(1, 2);
+    return ((int (*)(double, double))(void *)hidden)(1, 2);
   __builtin_trap();
 }
 

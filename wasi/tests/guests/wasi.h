@@ -173,6 +173,9 @@ static inline Fd preopen(const char *name) {
 
 static inline Fd open_with(Fd dir, const char *path, uint16_t oflags, uint64_t rights, uint16_t fdflags) {
   Fd fd = -1;
+  /* No directory can be opened for writing; wasi-libc does not ask for it either. */
+  if (oflags & O_DIRECTORY_)
+    rights &= ~(uint64_t)RIGHT_FD_WRITE;
   Errno e = wasi_path_open(dir, FOLLOW, P(path), oflags, rights, rights, fdflags, &fd);
   if (e != ESUCCESS) {
     fprintf(stderr, "path_open %s: errno %d\n", path, e);

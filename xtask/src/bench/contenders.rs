@@ -1,0 +1,285 @@
+//! Who can run programs, and with which command line: bimetal, native builds, and peers.
+//!
+//! Peers run what they have compiled before (`prepare`), for their compile time is another race;
+//! bimetal compiles in each run, which for the guests is milliseconds.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use bimetal_bench as report;
+
+use crate::process::{find_program, need_program, root, run_quietly};
+
+/// Native results equal those of wasm only without fused multiplication and addition.
+const NATIVE_FLAGS: [&str; 3] = ["-std=gnu11", "-ffp-contract=off", "-w"];
+
+/// One that takes part.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: String,
+    version: String,
+    how: Runner,
+}
+
+#[derive(Clone, Debug)]
+enum Runner {
+    Bimetal {
+        program: PathBuf,
+        flags: Vec<String>,
+    },
+    Wasmtime {
+        program: PathBuf,
+    },
+    Wasmer {
+        program: PathBuf,
+    },
+    Node {
+        program: PathBuf,
+    },
+    Native {
+        compiler: Vec<String>,
+        flags: Vec<&'static str>,
+    },
+}
+
+/// A program that a contender can run, and the file to run: precompiled, or built natively.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    file: PathBuf,
+}
+
+impl Contender {
+    pub(crate) fn bimetal(program: PathBuf, flags: &[String]) -> Result<Contender> {
+        Ok(Contender {
+            name: "bimetal".to_owned(),
+            version: version(&program)?,
+            how: Runner::Bimetal {
+                program,
+                flags: flags.to_vec(),
+            },
+        })
+    }
+
+    /// A peer by name, which must be on PATH.
+    pub(crate) fn peer(name: &str) -> Result<Contender> {
+        let program = need_program(name, "peers are raced as they are found there")?;
+        let version = version(&program)?;
+        let how = match name {
+            "wasmtime" => Runner::Wasmtime { program },
+            "wasmer" => Runner::Wasmer { program },
+            "node" => Runner::Node { program },
+            _ => bail!("no peer is called {name}: wasmtime, wasmer, node are known"),
+        };
+        Ok(Contender {
+            name: name.to_owned(),
+            version,
+            how,
+        })
+    }
+
+    /// The plain native build, and the best that this machine's compiler makes: the limit.
+    pub(crate) fn native() -> Result<[Contender; 2]> {
+        let compiler = match find_program("gcc").or_else(|| find_program("cc")) {
+            Some(path) => vec![path.display().to_string()],
+            None => {
+                let python = need_program(
+                    "python3",
+                    "native builds need a C compiler: gcc, or Python's ziglang",
+                )?;
+                vec![
+                    python.display().to_string(),
+                    "-m".into(),
+                    "ziglang".into(),
+                    "cc".into(),
+                ]
+            }
+        };
+        let text = run_quietly(
+            Command::new(&compiler[0])
+                .args(&compiler[1..])
+                .arg("--version"),
+        )
+        .context("native builds need a C compiler (or give --no-native)")?;
+        let version = text.lines().next().unwrap_or_default().to_owned();
+        let limit = if cfg!(target_arch = "x86_64") {
+            vec!["-O3", "-march=x86-64-v3"]
+        } else {
+            vec!["-O3", "-mcpu=native"]
+        };
+        let contender = |name: &str, flags| Contender {
+            name: name.to_owned(),
+            version: version.clone(),
+            how: Runner::Native {
+                compiler: compiler.clone(),
+                flags,
+            },
+        };
+        Ok([contender("native", vec!["-O2"]), contender("limit", limit)])
+    }
+
+    pub(crate) fn describe(&self) -> report::Contender {
+        let how = match &self.how {
+            Runner::Bimetal { flags, .. } => ["bimetal run".to_owned()]
+                .iter()
+                .chain(flags)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" "),
+            Runner::Wasmtime { .. } => {
+                "wasmtime compile; wasmtime run --allow-precompiled".to_owned()
+            }
+            Runner::Wasmer { .. } => "wasmer compile; wasmer run".to_owned(),
+            Runner::Node { .. } => "node bench/node.mjs".to_owned(),
+            Runner::Native { flags, .. } => format!("cc {} {}", flags.join(" "), NATIVE_FLAGS[1]),
+        };
+        report::Contender {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            how,
+        }
+    }
+
+    /// Makes what a run needs, in `scratch`. Not measured.
+    pub(crate) fn prepare(
+        &self,
+        wasm: &Path,
+        source: Option<&Path>,
+        scratch: &Path,
+    ) -> Result<Option<Prepared>> {
+        let stem = wasm.file_stem().unwrap_or_default().to_string_lossy();
+        let out = scratch.join(format!("{stem}.{}", self.name));
+        match &self.how {
+            Runner::Bimetal { .. } | Runner::Node { .. } => {
+                return Ok(Some(Prepared {
+                    file: wasm.to_path_buf(),
+                }));
+            }
+            Runner::Wasmtime { program } | Runner::Wasmer { program } => {
+                run_quietly(
+                    Command::new(program)
+                        .arg("compile")
+                        .arg(wasm)
+                        .arg("-o")
+                        .arg(&out),
+                )?;
+            }
+            Runner::Native { compiler, flags } => {
+                let Some(source) = source else {
+                    return Ok(None);
+                };
+                run_quietly(
+                    Command::new(&compiler[0])
+                        .args(&compiler[1..])
+                        .args(flags)
+                        .args(NATIVE_FLAGS)
+                        .arg("-o")
+                        .arg(&out)
+                        .arg(source)
+                        .arg("-lm"),
+                )?;
+            }
+        }
+        Ok(Some(Prepared { file: out }))
+    }
+
+    /// The command that runs a prepared program.
+    pub(crate) fn run(&self, prepared: &Prepared, args: &[String]) -> Command {
+        let mut command;
+        match &self.how {
+            Runner::Bimetal { program, flags } => {
+                command = Command::new(program);
+                command.arg("run").args(flags).arg(&prepared.file);
+            }
+            Runner::Wasmtime { program } => {
+                command = Command::new(program);
+                command
+                    .args(["run", "--allow-precompiled"])
+                    .arg(&prepared.file);
+            }
+            Runner::Wasmer { program } => {
+                command = Command::new(program);
+                command.arg("run").arg(&prepared.file);
+                if !args.is_empty() {
+                    command.arg("--");
+                }
+            }
+            Runner::Node { program } => {
+                command = Command::new(program);
+                command
+                    .arg("--no-warnings")
+                    .arg(root().join("bench/node.mjs"))
+                    .arg(&prepared.file);
+            }
+            Runner::Native { .. } => command = Command::new(&prepared.file),
+        }
+        command.args(args);
+        command
+    }
+
+    /// The command that compiles a module completely, or `None` when the contender has none.
+    pub(crate) fn compile(&self, wasm: &Path, scratch: &Path) -> Option<Command> {
+        let out = scratch.join(format!("compiled.{}", self.name));
+        let mut command;
+        match &self.how {
+            Runner::Bimetal { program, flags } => {
+                command = Command::new(program);
+                command
+                    .args(["run", "--eager", "--compile-only"])
+                    .args(flags)
+                    .arg(wasm);
+            }
+            Runner::Wasmtime { program } | Runner::Wasmer { program } => {
+                command = Command::new(program);
+                command.arg("compile").arg(wasm).arg("-o").arg(out);
+            }
+            Runner::Node { .. } | Runner::Native { .. } => return None,
+        }
+        Some(command)
+    }
+
+    /// The command that runs a module with nothing cached, or `None`.
+    pub(crate) fn start(&self, wasm: &Path, argv0: &str, args: &[&str]) -> Option<Command> {
+        let mut command;
+        match &self.how {
+            Runner::Bimetal { program, flags } => {
+                command = Command::new(program);
+                command
+                    .arg("run")
+                    .args(flags)
+                    .args(["--argv0", argv0])
+                    .arg(wasm);
+            }
+            Runner::Wasmtime { program } => {
+                command = Command::new(program);
+                command
+                    .args(["run", "-C", "cache=n", "--argv0", argv0])
+                    .arg(wasm);
+            }
+            Runner::Wasmer { program } => {
+                // A cache folder of its own, empty, is the only way to have none.
+                command = Command::new(program);
+                command
+                    .arg("run")
+                    .arg("--disable-cache")
+                    .arg(wasm)
+                    .arg("--");
+            }
+            Runner::Node { program } => {
+                command = Command::new(program);
+                command
+                    .arg("--no-warnings")
+                    .arg(root().join("bench/node.mjs"));
+                command.args(["--argv0", argv0]).arg(wasm);
+            }
+            Runner::Native { .. } => return None,
+        }
+        command.args(args);
+        Some(command)
+    }
+}
+
+fn version(program: &Path) -> Result<String> {
+    let text = run_quietly(Command::new(program).arg("--version"))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}

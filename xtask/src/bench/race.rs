@@ -1,0 +1,192 @@
+//! The rounds: every contender's command for every program, interleaved, checked and measured.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bimetal_bench::{Kind, PROGRAMS, Race, Sample};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Args;
+use super::contenders::Contender;
+use crate::process::{root, run_measured};
+use crate::realworld::install::Installer;
+use crate::realworld::programs::program;
+
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Modules whose compilation is raced, by their name among the real programs.
+const LARGE_MODULES: [&str; 4] = ["resvg", "gcc", "cpython", "clang"];
+
+/// Cold starts: a real program, its arguments, and how its output begins.
+const STARTS: [(&str, &[&str], &str); 2] = [
+    ("cpython", &["-c", "print(1+1)"], "2\n"),
+    ("clang", &["--version"], "clang version"),
+];
+
+/// One program and everybody who runs it.
+pub(crate) struct Entry {
+    program: String,
+    /// What the output begins with, when it is the right one.
+    wanted: String,
+    runners: Vec<(String, Box<dyn Fn() -> Command>)>,
+}
+
+/// What there is to race of a kind, prepared.
+pub(crate) fn entries(
+    kind: Kind,
+    args: &Args,
+    field: &[Contender],
+    scratch: &Path,
+) -> Result<Vec<Entry>> {
+    match kind {
+        Kind::Run => guest_entries(args, field, scratch),
+        Kind::Compile => real_entries(&LARGE_MODULES, args, |name, wasm| {
+            let runners = field.iter().filter_map(|contender| {
+                contender.compile(&wasm, scratch)?;
+                let (contender, wasm, scratch) =
+                    (contender.clone(), wasm.clone(), scratch.to_path_buf());
+                let nothing = || Command::new("false");
+                let name = contender.name.clone();
+                let make = move || contender.compile(&wasm, &scratch).unwrap_or_else(nothing);
+                Some((name, Box::new(make) as Box<dyn Fn() -> Command>))
+            });
+            Entry {
+                program: name.to_owned(),
+                wanted: String::new(),
+                runners: runners.collect(),
+            }
+        }),
+        Kind::Start => real_entries(&STARTS.map(|(name, ..)| name), args, |name, wasm| {
+            let start = STARTS.iter().find(|s| s.0 == name);
+            let (arguments, wanted) = start.map_or((&[][..], ""), |s| (s.1, s.2));
+            let runners = field.iter().filter_map(|contender| {
+                contender.start(&wasm, name, arguments)?;
+                let (contender, wasm, argv0) = (contender.clone(), wasm.clone(), name.to_owned());
+                let nothing = || Command::new("false");
+                let name = contender.name.clone();
+                let make = move || {
+                    contender
+                        .start(&wasm, &argv0, arguments)
+                        .unwrap_or_else(nothing)
+                };
+                Some((name, Box::new(make) as Box<dyn Fn() -> Command>))
+            });
+            Entry {
+                program: name.to_owned(),
+                wanted: wanted.to_owned(),
+                runners: runners.collect(),
+            }
+        }),
+    }
+}
+
+fn guest_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec<Entry>> {
+    let guests = root().join("bench/guests");
+    let mut entries = Vec::new();
+    for guest in PROGRAMS.iter().filter(|p| args.wants(p.name)) {
+        let wasm = guests.join(format!("{}.wasm", guest.name));
+        let source = guests.join(format!("{}.c", guest.name));
+        let (size, wanted) = if args.smoke {
+            (guest.small, guest.small_line())
+        } else {
+            (guest.size, guest.line())
+        };
+        let mut runners = Vec::new();
+        for contender in field {
+            let Some(prepared) = contender.prepare(&wasm, Some(&source), scratch)? else {
+                continue;
+            };
+            let owned = contender.clone();
+            let make = move || owned.run(&prepared, &[size.to_string()]);
+            runners.push((
+                contender.name.clone(),
+                Box::new(make) as Box<dyn Fn() -> Command>,
+            ));
+        }
+        entries.push(Entry {
+            program: guest.name.to_owned(),
+            wanted: format!("{wanted}\n"),
+            runners,
+        });
+    }
+    Ok(entries)
+}
+
+fn real_entries(
+    names: &[&str],
+    args: &Args,
+    entry: impl Fn(&str, PathBuf) -> Entry,
+) -> Result<Vec<Entry>> {
+    let installer = Installer::new(args.packages.as_deref())?;
+    let mut entries = Vec::new();
+    for name in names.iter().filter(|name| args.wants(name)) {
+        let real = program(name)?;
+        let wasm = installer.install(&real.package)?.join(real.wasm);
+        entries.push(entry(name, wasm));
+    }
+    Ok(entries)
+}
+
+/// Runs all rounds. Who fails or prints something else leaves that race, with a message; the flag
+/// says whether nobody did.
+pub(crate) fn run(kind: Kind, rounds: u32, entries: &[Entry]) -> Result<(Vec<Race>, bool)> {
+    let runs: usize = entries.iter().map(|e| e.runners.len()).sum();
+    let bar = ProgressBar::new(runs as u64 * u64::from(rounds));
+    bar.set_style(ProgressStyle::with_template(
+        "{pos:>4}/{len} {bar:30} {msg} (left: {eta})",
+    )?);
+    let mut races: Vec<Race> = entries
+        .iter()
+        .map(|entry| Race {
+            kind,
+            program: entry.program.clone(),
+            samples: BTreeMap::new(),
+        })
+        .collect();
+    let mut failed: Vec<(usize, String)> = Vec::new();
+    for _ in 0..rounds {
+        for (number, entry) in entries.iter().enumerate() {
+            for (name, command) in &entry.runners {
+                bar.set_message(format!("{} {name}", entry.program));
+                let out = failed.iter().any(|(n, who)| *n == number && who == name);
+                if !out {
+                    match measure(&mut command(), &entry.wanted) {
+                        Ok(sample) => races[number]
+                            .samples
+                            .entry(name.clone())
+                            .or_default()
+                            .push(sample),
+                        Err(error) => {
+                            bar.suspend(|| {
+                                eprintln!("{name} is out of {}: {error:#}", entry.program)
+                            });
+                            races[number].samples.remove(name);
+                            failed.push((number, name.clone()));
+                        }
+                    }
+                }
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok((races, failed.is_empty()))
+}
+
+fn measure(command: &mut Command, wanted: &str) -> Result<Sample> {
+    let run = run_measured(command, b"", LIMIT)?;
+    ensure!(run.code == 0, "exit code {}{}", run.code, run.streams());
+    let stdout = String::from_utf8_lossy(&run.stdout);
+    ensure!(
+        stdout.starts_with(wanted),
+        "it printed {stdout:?}, not {wanted:?}"
+    );
+    Ok(Sample {
+        wall: run.wall.as_secs_f64(),
+        cpu: run.cpu.as_secs_f64(),
+        memory: run.memory,
+    })
+}
