@@ -202,13 +202,20 @@ impl Generator {
             2 => {
                 let condition = self.value(block, Ty::I32);
                 let (then, other) = (self.target(block, succs[0]), self.target(block, succs[1]));
-                format!("br_if {condition}, {then}, {other}")
+                format!("branch_if {condition}, {then}, {other}")
             }
             _ => {
                 let index = self.value(block, Ty::I32);
                 let targets: Vec<_> = succs.iter().map(|&s| self.target(block, s)).collect();
-                let (default, rest) = targets.split_last().unwrap();
-                format!("br_table {index}, [{}], {default}", rest.join(", "))
+                let mut table = String::from("[");
+                for _ in 0..self.rng.below(5) {
+                    write!(table, "{} ", self.rng.below(succs.len())).unwrap();
+                }
+                let default = self.rng.below(succs.len());
+                format!(
+                    "br_table {table}else {default}] {index}, {}",
+                    targets.join(", ")
+                )
             }
         };
         writeln!(self.blocks[block].text, "    {text}").unwrap();
@@ -224,9 +231,9 @@ impl Generator {
     }
 
     fn define(&mut self, block: usize, ty: Ty, text: String) -> String {
-        let value = self.next_value;
+        let (value, name) = (self.next_value, ty.name());
         self.next_value += 1;
-        writeln!(self.blocks[block].text, "    v{value} = {text}").unwrap();
+        writeln!(self.blocks[block].text, "    v{value}: {name} = {text}").unwrap();
         self.blocks[block].defs.push((value, ty));
         format!("v{value}")
     }
