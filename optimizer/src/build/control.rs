@@ -192,8 +192,6 @@ impl<'a> Builder<'a> {
         let block = self.graph.target(edge);
         self.ssa.add_pred(block, edge, entry);
         self.ssa.set_single(block, entry);
-        // Not the same moment as the first arm's last assignments.
-        self.ssa.tick();
         self.start_block(block);
         Ok(())
     }

@@ -337,7 +337,6 @@ impl Ssa {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn get_slowly(&mut self, graph: &mut Graph, var: Var) -> Value {
         self.touch(var);
@@ -586,6 +585,7 @@ struct Defs {
 }
 
 #[derive(Clone, Copy)]
+#[repr(align(16))]
 struct Def {
     stamp: u32,
     var: Var,
@@ -616,7 +616,8 @@ impl Defs {
 
     fn hash(&self, stamp: u32, var: Var) -> usize {
         let key = u64::from(stamp) << 32 | u64::from(var.0);
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & self.mask
+        let product = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (product >> 32 ^ product >> 52) as usize & self.mask
     }
 
     fn get(&self, stamp: u32, var: Var) -> Option<Value> {

@@ -333,12 +333,24 @@ impl Graph {
             self.values
                 .push(ValueData::new(ty, ValueDef::Result(inst, number as u32)));
         }
-        let mut data = InstData {
+        // One literal, written in place: assembling it from parts costs more than all the rest.
+        let mut inline = [Value::reserved_value(); 3];
+        match *args {
+            [] => {}
+            [a] => inline[0] = a,
+            [a, b] => (inline[0], inline[1]) = (a, b),
+            [a, b, c] => inline = [a, b, c],
+            _ => {
+                inline[0] = Value::new(self.long_args.len());
+                self.long_args.extend_from_slice(args);
+            }
+        }
+        self.insts.push(InstData {
             op,
-            num_args: 0,
+            num_args: u16::try_from(args.len()).expect("at most 65,535 operands"),
             num_results: u16::try_from(results.len()).expect("at most 65,535 results"),
             first_result,
-            args: [Value::reserved_value(); 3],
+            args: inline,
             first_edge: Edge::reserved_value(),
             num_edges: 0,
             site: site.into(),
@@ -346,9 +358,7 @@ impl Graph {
             block: None.into(),
             prev: None.into(),
             next: None.into(),
-        };
-        Self::store_args(&mut data, &mut self.long_args, args);
-        self.insts.push(data)
+        })
     }
 
     /// Gives an instruction that was made without results `count` detached, consecutively numbered
