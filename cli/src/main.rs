@@ -1,1 +1,45 @@
-fn main() {}
+//! The `bimetal` program.
+//!
+//! [`args`] says what can be written on the command line; each command is a module with a function
+//! that takes its arguments and returns an exit code or an error. Exit codes: what the guest says;
+//! 134 for a trap, as a native program that aborts; 1 for everything that this program reports
+//! itself, wrong usage included.
+//!
+//! **Invariant**: nothing is written through `print!` or `eprint!`, which panic when the reader is
+//! gone; see [`output`].
+#![forbid(unsafe_code)]
+
+mod args;
+mod compile;
+mod completions;
+mod environment;
+mod inspect;
+mod invoke;
+mod load;
+mod output;
+mod progress;
+mod run;
+mod validate;
+mod wast;
+mod wat;
+
+use std::process::ExitCode;
+
+use args::Command;
+
+fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Compile(args) => compile::compile(&args),
+        Command::Validate(args) => validate::validate(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Wast(args) => wast::wast(&args),
+        Command::Wat(args) => wat::wat(&args),
+        Command::Completions(args) => completions::completions(&args),
+    };
+    outcome.unwrap_or_else(|error| output::report(&error))
+}

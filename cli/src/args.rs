@@ -1,0 +1,353 @@
+//! The command line.
+//!
+//! `bimetal app.wasm args…` means `bimetal run app.wasm args…`: a first word that is neither a
+//! command nor a general option is where the arguments of `run` begin. What follows the file
+//! belongs to the guest, whatever it looks like.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::PossibleValue;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  bimetal app.wasm one two             run a program with two arguments
+  bimetal --dir . app.wasm             let it use the current directory
+  bimetal --dir data::/srv:ro app.wasm let it read ./data, which it sees as /srv
+  bimetal --env LANG=C app.wasm        set a variable of its environment
+  bimetal run --invoke add m.wat 2 3   call one exported function, print its results
+  bimetal inspect app.wasm             what is in it, what it needs, what it offers
+  bimetal wat app.wasm | less          read it as text
+
+A guest has nothing but what it is given: no directory, no variable, no network.
+`bimetal help run` explains every option.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  bimetal run app.wasm --its-own-flag          what follows the file belongs to the guest
+  bimetal run --dir . --dir /tmp::/scratch app.wasm
+  bimetal run --env LANG=C --env HOME app.wasm one variable set, one inherited
+  bimetal run --listen 127.0.0.1:8080 server.wasm
+  bimetal run --preload env=lib.wasm app.wasm  take the imports from `env` out of lib.wasm
+  bimetal run --invoke pow m.wasm 2.5 -3       numbers as in the text format: 0x1f, 1e9, nan, -inf
+  cat app.wasm | bimetal run -                 read the module from standard input
+  bimetal run -v app.wasm                      say what is going on
+
+Exit codes: the guest's own; 134 after a trap; 1 if it could not be loaded or run.";
+
+/// A WebAssembly runtime with two metals: compiled ahead of time, and just in time
+///
+/// Programs for WASI preview 1 run as they are; binary and text format are both read.
+#[derive(Debug, Parser)]
+#[command(name = "bimetal", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(override_usage = "bimetal [OPTIONS OF run] FILE [ARGS]...\n       bimetal COMMAND ...")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program (the default: `bimetal app.wasm`)
+    #[command(after_help = RUN_EXAMPLES)]
+    #[command(override_usage = "bimetal run [OPTIONS] FILE [ARGS]...")]
+    Run(RunArgs),
+    /// Show what the compiler makes of a function
+    Compile(CompileArgs),
+    /// Check modules without running them
+    Validate(ValidateArgs),
+    /// Show a module's sections, imports, exports, sizes and features
+    Inspect(InspectArgs),
+    /// Run test scripts of the specification (.wast)
+    Wast(WastArgs),
+    /// Translate between binary and text format, whichever way the file needs
+    Wat(WatArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// What shapes the compiled code.
+#[derive(Clone, Debug, Args)]
+pub struct CodeArgs {
+    /// How much work goes into code: 0 none, 1 what always pays, 2 everything
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "2", value_enum)]
+    pub opt_level: OptLevel,
+
+    /// Stop after N transformations in each function, to find the one that breaks a program
+    #[arg(long, value_name = "N")]
+    pub opt_fuel: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Give the guest a directory, under a name of its own if wished, read-only with `:ro`
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir)]
+    pub dirs: Vec<DirArg>,
+
+    /// Set a variable of the guest's environment, or let it inherit one
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+
+    /// Let the guest inherit the whole environment
+    #[arg(long)]
+    pub inherit_env: bool,
+
+    /// Call this export with the arguments and print its results, instead of starting the program
+    #[arg(long, value_name = "NAME")]
+    pub invoke: Option<String>,
+
+    /// Make the exports of FILE importable from the module NAME; can be repeated
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_preload)]
+    pub preload: Vec<(String, PathBuf)>,
+
+    /// The guest's name for itself, if not the file's name
+    #[arg(long, value_name = "NAME")]
+    pub argv0: Option<OsString>,
+
+    /// Listen on a TCP address and give the guest the socket; can be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<SocketAddr>,
+
+    #[command(flatten)]
+    pub code: CodeArgs,
+
+    /// Compile everything before the start, not each function at its first call
+    #[arg(long)]
+    pub eager: bool,
+
+    /// Load and compile everything, and stop there
+    #[arg(long, conflicts_with = "invoke")]
+    pub compile_only: bool,
+
+    /// Say on standard error what is going on
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// The program (`-`: standard input) and its arguments
+    #[arg(
+        value_names = ["FILE", "ARGS"],
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub file_and_args: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// What to show, separated by commas
+    #[arg(long, value_name = "FORM", value_delimiter = ',', value_enum)]
+    pub dump: Vec<DumpForm>,
+
+    /// The function, by its name or index; all without this
+    #[arg(long, value_name = "N|NAME")]
+    pub function: Option<String>,
+
+    #[command(flatten)]
+    pub code: CodeArgs,
+
+    /// The module (`-`: standard input)
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The modules (`-`: standard input)
+    #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// The module (`-`: standard input)
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct WastArgs {
+    #[command(flatten)]
+    pub code: CodeArgs,
+
+    /// Compile each function at its first call
+    #[arg(long)]
+    pub lazy: bool,
+
+    /// Scripts, or folders of them
+    #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct WatArgs {
+    /// Where to write; standard output without this
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// The module (`-`: standard input); text becomes binary, binary becomes text
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// A directory for the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirArg {
+    pub host: PathBuf,
+    pub guest: String,
+    pub read_only: bool,
+}
+
+/// `-O`.
+#[derive(Clone, Copy, Debug)]
+pub struct OptLevel(pub bimetal::OptLevel);
+
+impl ValueEnum for OptLevel {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            OptLevel(bimetal::OptLevel::None),
+            OptLevel(bimetal::OptLevel::Fast),
+            OptLevel(bimetal::OptLevel::Full),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self.0 {
+            bimetal::OptLevel::None => "0",
+            bimetal::OptLevel::Fast => "1",
+            bimetal::OptLevel::Full => "2",
+        }))
+    }
+}
+
+/// `--dump`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DumpForm {
+    /// The SSA graph, and what each pass makes of it
+    Graph,
+    /// The code generator's input
+    Clif,
+    /// Machine code
+    Asm,
+}
+
+fn parse_dir(text: &str) -> Result<DirArg, String> {
+    let (text, read_only) = match text.strip_suffix(":ro") {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("expected HOST, HOST::GUEST, or one of them with `:ro`".into());
+    }
+    Ok(DirArg {
+        host: host.into(),
+        guest: guest.into(),
+        read_only,
+    })
+}
+
+fn parse_preload(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !file.is_empty() => Ok((name.into(), file.into())),
+        _ => Err("expected NAME=FILE".into()),
+    }
+}
+
+/// Reads the command line; what was only asked for help has been answered.
+///
+/// # Errors
+/// The exit code with which the program is to end.
+pub fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
+    Cli::try_parse_from(with_command(args)).map_err(|error| {
+        // The reader may be gone; there is nobody to tell.
+        let _ = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+/// Adds the `run` that may be left out.
+fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    const GENERAL: [&str; 5] = ["help", "-h", "--help", "-V", "--version"];
+    let needs_run = args.get(1).is_some_and(|first| {
+        GENERAL.iter().all(|word| first != word)
+            && Cli::command()
+                .get_subcommands()
+                .all(|command| first != command.get_name())
+    });
+    if needs_run {
+        args.insert(1, "run".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_args(line: &str) -> RunArgs {
+        let words = line.split_whitespace().map(OsString::from).collect();
+        match parse(words).unwrap().command {
+            Command::Run(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_may_be_left_out() {
+        for line in [
+            "bimetal run --dir . -v a.wasm --dir x -v",
+            "bimetal --dir . -v a.wasm --dir x -v",
+        ] {
+            let args = run_args(line);
+            assert_eq!(args.file_and_args, ["a.wasm", "--dir", "x", "-v"]);
+            assert_eq!((args.dirs.len(), args.verbose), (1, true));
+        }
+        assert_eq!(run_args("bimetal a.wasm").file_and_args, ["a.wasm"]);
+        assert_eq!(run_args("bimetal - -- -x").file_and_args, ["-", "--", "-x"]);
+        assert_eq!(
+            run_args("bimetal ./run run").file_and_args,
+            ["./run", "run"]
+        );
+        let args = run_args("bimetal run --invoke f m.wat -5 -inf");
+        assert_eq!(args.file_and_args, ["m.wat", "-5", "-inf"]);
+    }
+
+    #[test]
+    fn directories() {
+        let dir = |host: &str, guest: &str, read_only| DirArg {
+            host: host.into(),
+            guest: guest.into(),
+            read_only,
+        };
+        assert_eq!(parse_dir("."), Ok(dir(".", ".", false)));
+        assert_eq!(parse_dir(".:ro"), Ok(dir(".", ".", true)));
+        assert_eq!(parse_dir("a b::/x"), Ok(dir("a b", "/x", false)));
+        assert_eq!(parse_dir("/a::/:ro"), Ok(dir("/a", "/", true)));
+        assert_eq!(parse_dir("/a:b"), Ok(dir("/a:b", "/a:b", false)));
+        assert!(parse_dir("::/x").is_err() && parse_dir("x::").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the program itself writes.
+//!
+//! Standard output goes through [`stdout`] and `?`; a reader that has seen enough is no error of
+//! ours, so [`report`] ends the program quietly then. Standard error is for people: if nobody can
+//! read it, the program goes on.
+
+use std::fmt;
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::process::ExitCode;
+
+use bimetal::{Error, ErrorKind as Kind};
+use bimetal_wasi::ProcExit;
+
+/// What a native program that aborts ends with: 128 + SIGABRT.
+const TRAPPED: u8 = 134;
+
+/// Standard output, buffered; flush it to learn of errors.
+pub fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::new(io::stdout().lock())
+}
+
+/// Writes a line to standard error.
+pub fn note(message: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{message}");
+}
+
+/// Tells the user what went wrong, and says with which code to end.
+pub fn report(error: &Error) -> ExitCode {
+    if let Some(exit) = error.downcast_ref::<ProcExit>() {
+        // As far as the system passes it on, which is the low eight bits.
+        return ExitCode::from(exit.0 as u8);
+    }
+    let io = error.downcast_ref::<io::Error>();
+    if io.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    let trapped = error.kind() == Kind::Trap;
+    let what = if trapped { "wasm trap: " } else { "" };
+    note(format_args!("error: {what}{error:#}"));
+    if let Some(backtrace) = error.backtrace() {
+        note(backtrace);
+    }
+    if trapped {
+        ExitCode::from(TRAPPED)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Says what is going on, if the user wants to hear it.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    pub verbose: bool,
+}
+
+impl Log {
+    /// Writes a line to standard error.
+    pub fn say(self, message: impl fmt::Display) {
+        if self.verbose {
+            note(format_args!("bimetal: {message}"));
+        }
+    }
+}
+
+/// A number of bytes for people: `12 B`, `3.4 kB`, `75.2 MB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        // 999.95 would be shown as 1000.0.
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// `1 function`, `2 functions`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1000), "1.0 kB");
+        assert_eq!(bytes(999_949), "999.9 kB");
+        assert_eq!(bytes(999_999), "1.0 MB");
+        assert_eq!(bytes(75_200_000), "75.2 MB");
+    }
+}

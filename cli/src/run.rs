@@ -1,0 +1,248 @@
+//! `bimetal run`: load a module, find out what kind of program it is, give it what it may have,
+//! and start it.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use bimetal::{Context, Engine, Error, ErrorKind, Linker, Module, Result, Store};
+use bimetal_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxBuilder};
+
+use crate::args::RunArgs;
+use crate::environment::{self, Environment, Host, Started};
+use crate::output::{self, Log};
+use crate::progress::CompileProgress;
+use crate::{invoke, load};
+
+/// Runs the program that the arguments name.
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let log = Log {
+        verbose: args.verbose,
+    };
+    let (file, guest_args) = args
+        .file_and_args
+        .split_first()
+        .ok_or_else(|| Error::msg("there is no file to run"))?;
+    let file = Path::new(file);
+
+    let (engine, module) = load_program(args, file, log)?;
+    let environment = environment::recognise(module.wasm());
+    log.say(format_args!("environment: {}", environment.name()));
+    if args.compile_only {
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let mut linker = Linker::new(&engine);
+    environment.link(&mut linker)?;
+    let mut store = Store::new(
+        &engine,
+        Host {
+            wasi: wasi_context(args, log)?,
+        },
+    );
+    for (name, file) in &args.preload {
+        preload(&mut linker, &mut store, name, file, log)?;
+    }
+    environment::check_imports(&module, &linker, &mut store).with_context(|| cannot_link(args))?;
+
+    let start = Instant::now();
+    let outcome = execute(args, &module, environment, &linker, &mut store, guest_args);
+    log.say(format_args!("ran for {:.3?}", start.elapsed()));
+    log.say(compiled(&module));
+    outcome
+}
+
+/// Reads the module, and compiles it if it is to be done before the start.
+fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module)> {
+    // To compile only is to compile all.
+    let eager = args.eager || args.compile_only;
+    let mut config = args.code.config();
+    config.lazy(!eager);
+    let progress = eager.then(|| CompileProgress::install(&mut config));
+    let engine = Engine::new(&config)?;
+
+    let start = Instant::now();
+    let bytes = load::read(file)?;
+    let size = bytes.len();
+    let read = start.elapsed();
+    let module = load::program(&engine, file, bytes)?;
+    drop(progress);
+    log.say(format_args!(
+        "{}: {}, {}",
+        load::display_name(file),
+        output::bytes(size as u64),
+        output::count(module.wasm().bodies.len(), "function"),
+    ));
+    log.say(format_args!(
+        "read in {read:.3?}, {} in {:.3?}",
+        if eager {
+            "decoded, validated and compiled"
+        } else {
+            "decoded and validated"
+        },
+        start.elapsed() - read,
+    ));
+    Ok((engine, module))
+}
+
+/// How much of the module was compiled.
+fn compiled(module: &Module) -> String {
+    let (functions, bytes) = module.compiled();
+    format!(
+        "compiled {functions} of {}: {} of machine code",
+        output::count(module.wasm().bodies.len(), "function"),
+        output::bytes(bytes as u64),
+    )
+}
+
+fn execute(
+    args: &RunArgs,
+    module: &Module,
+    environment: &dyn Environment,
+    linker: &Linker<Host>,
+    store: &mut Store<Host>,
+    guest_args: &[std::ffi::OsString],
+) -> Result<ExitCode> {
+    let instance = linker
+        .instantiate(&mut *store, module)
+        .map_err(|error| match error.kind() {
+            ErrorKind::Link => error.context(cannot_link(args)),
+            _ => error,
+        })?;
+    if let Some(name) = &args.invoke {
+        environment.initialize(store, instance)?;
+        let texts: Vec<String> = guest_args
+            .iter()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect();
+        let results = invoke::invoke(store, instance, module, name, &texts)?;
+        let mut out = output::stdout();
+        for result in results {
+            writeln!(out, "{result}")?;
+        }
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match environment.start(store, instance)? {
+        Started::Finished => Ok(ExitCode::SUCCESS),
+        // Its start function was all that it is for, or else the user has to say what to call.
+        Started::Waiting if module.wasm().start.is_some() => Ok(ExitCode::SUCCESS),
+        Started::Waiting => Err(nothing_to_run(module, environment)),
+    }
+}
+
+fn cannot_link(args: &RunArgs) -> String {
+    let file = args.file_and_args.first().map(Path::new);
+    let name = file.map(load::display_name).unwrap_or_default();
+    format!("`{name}` cannot be linked")
+}
+
+fn nothing_to_run(module: &Module, environment: &dyn Environment) -> Error {
+    let functions = invoke::functions(module);
+    let what = environment.name();
+    Error::msg(if functions.is_empty() {
+        format!("there is nothing to run: this {what} exports no function")
+    } else {
+        format!(
+            "there is nothing to run: this {what} has no `_start`; \
+             choose a function with `--invoke NAME`:{functions}"
+        )
+    })
+}
+
+/// Makes a module's exports importable under `name`.
+fn preload(
+    linker: &mut Linker<Host>,
+    store: &mut Store<Host>,
+    name: &str,
+    file: &Path,
+    log: Log,
+) -> Result<()> {
+    let what = || format!("`{}` cannot be preloaded", load::display_name(file));
+    let module = load::program(store.engine(), file, load::read(file)?)?;
+    let environment = environment::recognise(module.wasm());
+    log.say(format_args!(
+        "preloading `{name}` from {}, environment: {}",
+        load::display_name(file),
+        environment.name()
+    ));
+    // The preloaded module may need what the program itself does not, and may stand in for a
+    // module that is known.
+    linker.allow_shadowing(true);
+    let mut own = linker.clone();
+    environment.link(&mut own).with_context(what)?;
+    environment::check_imports(&module, &own, store).with_context(what)?;
+    let instance = own.instantiate(&mut *store, &module).with_context(what)?;
+    environment.initialize(store, instance).with_context(what)?;
+    linker
+        .instance(&mut *store, name, instance)
+        .with_context(what)?;
+    Ok(())
+}
+
+/// What the guest gets.
+fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.inherit_stdio();
+    for (i, arg) in args.file_and_args.iter().enumerate() {
+        let arg = match &args.argv0 {
+            Some(name) if i == 0 => name,
+            _ => arg,
+        };
+        wasi.arg(arg.as_bytes());
+    }
+    if args.inherit_env {
+        wasi.inherit_env();
+    }
+    for variable in &args.env {
+        let bytes = variable.as_bytes();
+        match bytes.iter().position(|&byte| byte == b'=') {
+            Some(0) => {
+                return Err(Error::msg(format!(
+                    "`--env {}` has no name",
+                    variable.display()
+                )));
+            }
+            Some(at) => {
+                wasi.env(&bytes[..at], &bytes[at + 1..]);
+            }
+            None => match std::env::var_os(variable) {
+                Some(value) => {
+                    wasi.env(bytes, value.into_vec());
+                }
+                None => log.say(format_args!(
+                    "`--env {}`: it is not set here either",
+                    variable.display()
+                )),
+            },
+        }
+    }
+    for dir in &args.dirs {
+        let (dir_perms, file_perms) = if dir.read_only {
+            (DirPerms::READ, FilePerms::READ)
+        } else {
+            (DirPerms::all(), FilePerms::all())
+        };
+        wasi.preopened_dir(&dir.host, &dir.guest, dir_perms, file_perms)
+            .with_context(|| format!("the directory `{}` cannot be opened", dir.host.display()))?;
+    }
+    for address in &args.listen {
+        let listener =
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        if let Ok(address) = listener.local_addr() {
+            log.say(format_args!("listening on {address}"));
+        }
+        wasi.preopened_listener(listener);
+    }
+    let context = wasi.build();
+    if !args.listen.is_empty() {
+        log.say(format_args!(
+            "the guest's listening sockets are its descriptors {:?}",
+            context.listener_fds()
+        ));
+    }
+    Ok(context)
+}
