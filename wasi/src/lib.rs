@@ -56,4 +56,4 @@ pub use crate::core::{
     MemoryInputPipe, MemoryOutputPipe, Output, OutputStream, Random,
 };
 pub use ctx::{WasiCtx, WasiCtxBuilder};
-pub use p1::{GuestMemory, ProcExit};
+pub use p1::{GuestMemory, ProcExit, add_to_linker};
