@@ -75,6 +75,9 @@ struct BlockData {
     /// The list of edges to the block.
     preds: PackedOption<Edge>,
     num_preds: u32,
+    /// Bit `n` is set if the table may have an entry for this block and a local whose number is
+    /// `n` modulo 64. Most looks at the table would be in vain, and each is a cache miss.
+    in_table: u64,
 }
 
 impl Default for BlockData {
@@ -83,6 +86,7 @@ impl Default for BlockData {
             origin: Origin::Entry,
             preds: None.into(),
             num_preds: 0,
+            in_table: 0,
         }
     }
 }
@@ -382,7 +386,7 @@ impl Ssa {
             self.touch(var);
             let data = self.vars[i];
             if data.stamp > self.base {
-                self.defs.insert(data.stamp, var, data.value);
+                self.insert(data.stamp, var, data.value);
             }
             self.vars[i].stamp = current;
         }
@@ -395,6 +399,9 @@ impl Ssa {
         if data.stamp == stamp {
             return Some(data.value);
         }
+        if self.blocks[block].in_table >> (var.0 % 64) & 1 == 0 {
+            return None;
+        }
         self.defs.get(stamp, var)
     }
 
@@ -405,8 +412,15 @@ impl Ssa {
         } else if self.vars[var.0 as usize].stamp == stamp {
             self.vars[var.0 as usize].value = value;
         } else {
-            self.defs.insert(stamp, var, value);
+            self.insert(stamp, var, value);
         }
+    }
+
+    /// Puts a value into the table.
+    fn insert(&mut self, stamp: u32, var: Var, value: Value) {
+        let block = Block::from_u32(stamp - self.base - 1);
+        self.blocks[block].in_table |= 1 << (var.0 % 64);
+        self.defs.insert(stamp, var, value);
     }
 
     /// Whether a local may have been assigned at a moment from `start` to before `end`.
