@@ -55,7 +55,7 @@ pub fn compare(old: &Report, new: &Report) -> String {
                 continue;
             };
             let ratio = is / was;
-            if race.kind == Kind::Run {
+            if race.kind == Kind::Run && metric == Metric::Wall {
                 ratios.push(ratio);
             }
             let noise = FLOOR.max(2.0 * (was_noise + is_noise));

@@ -105,7 +105,7 @@ impl Kind {
     /// What counts in this kind.
     pub fn metrics(self) -> &'static [Metric] {
         match self {
-            Kind::Run => &[Metric::Wall],
+            Kind::Run => &[Metric::Wall, Metric::Cpu],
             Kind::Compile => &[Metric::Cpu, Metric::Wall, Metric::Memory],
             Kind::Start => &[Metric::Wall, Metric::Memory],
         }
