@@ -41,7 +41,7 @@ fn every_function_has_its_type() {
             let params: Vec<_> = f
                 .params
                 .iter()
-                .map(|p| match p {
+                .map(|p| match p.ty {
                     WireType::I32 => "i32",
                     WireType::I64 => "i64",
                 })

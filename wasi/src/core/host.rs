@@ -49,3 +49,21 @@ impl Default for Host {
         }
     }
 }
+
+impl Host {
+    /// The guest has closed this input; the host keeps it open no longer than the guest does.
+    pub fn release_input(&mut self, stream: &Input) {
+        if self.stdin.is_same(stream) {
+            self.stdin = Input::null();
+        }
+    }
+
+    /// The guest has closed this output; whoever reads the other end of a pipe then sees its
+    /// end, as with a native program. A stream that is given twice is released once.
+    pub fn release_output(&mut self, stream: &Output) {
+        let held = [&mut self.stdout, &mut self.stderr];
+        if let Some(held) = held.into_iter().find(|held| held.is_same(stream)) {
+            *held = Output::null();
+        }
+    }
+}

@@ -198,6 +198,11 @@ macro_rules! stream_handle {
                 Ok(self.seekable_fd()?.map_or(Ok(0), |fd| rustix::fs::seek(fd, to))?)
             }
 
+            /// Whether both are the same stream, as clones are.
+            pub fn is_same(&self, other: &$name) -> bool {
+                Arc::ptr_eq(&self.0, &other.0)
+            }
+
             /// The attributes of what the stream leads to.
             pub fn stat(&self) -> Result<FileStat> {
                 self.0.stat()

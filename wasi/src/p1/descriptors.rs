@@ -281,17 +281,16 @@ impl Descriptors {
         self.table.remove(fd).ok_or(Errno::Badf)
     }
 
-    /// Closes `to` and gives its number to what `from` leads to.
-    pub(super) fn renumber(&mut self, from: u32, to: u32) -> Result<()> {
+    /// Gives the number `to` to what `from` leads to; what was there comes back, to be closed.
+    pub(super) fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Descriptor>> {
         self.get(from)?;
         self.get(to)?;
-        if from != to {
-            let descriptor = self.remove(from)?;
-            self.table
-                .replace(to, descriptor)
-                .map_err(|_| Errno::Badf)?;
+        if from == to {
+            return Ok(None);
         }
-        Ok(())
+        let descriptor = self.remove(from)?;
+        let closed = self.table.replace(to, descriptor);
+        closed.map(Some).map_err(|_| Errno::Badf)
     }
 
     pub(crate) fn listeners(&self) -> Vec<u32> {

@@ -1,6 +1,6 @@
 //! What can be done with a descriptor besides reading, writing and listing.
 
-use super::descriptors::Kind;
+use super::descriptors::{Descriptor, Kind};
 use super::layout::{FDSTAT_SIZE, Snapshot, write_fdstat, write_filestat};
 use super::types::{FdFlags, FstFlags, Rights, flags};
 use super::{Errno, GuestMemory, Result};
@@ -9,12 +9,25 @@ use crate::core::{Advice, File, StatusFlags};
 
 /// Closes a descriptor; its number is free from now on.
 pub fn fd_close(ctx: &mut WasiCtx, _mem: &mut GuestMemory<'_>, fd: u32) -> Result<()> {
-    ctx.fds.remove(fd).map(drop)
+    let closed = ctx.fds.remove(fd)?;
+    close(ctx, closed);
+    Ok(())
+}
+
+fn close(ctx: &mut WasiCtx, descriptor: Descriptor) {
+    match &descriptor.kind {
+        Kind::Input { stream, .. } => ctx.host.release_input(stream),
+        Kind::Output { stream, .. } => ctx.host.release_output(stream),
+        Kind::File(_) | Kind::Dir(_) | Kind::Listener(_) | Kind::Connection(_) => {}
+    }
 }
 
 /// Closes `to` and moves what `fd` leads to there. Both must be open.
 pub fn fd_renumber(ctx: &mut WasiCtx, _mem: &mut GuestMemory<'_>, fd: u32, to: u32) -> Result<()> {
-    ctx.fds.renumber(fd, to)
+    if let Some(closed) = ctx.fds.renumber(fd, to)? {
+        close(ctx, closed);
+    }
+    Ok(())
 }
 
 /// Stores type, modes and rights.

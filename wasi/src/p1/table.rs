@@ -6,6 +6,9 @@
 //! themselves to another macro, so that linking, and whatever else is wanted per function, is
 //! written once.
 
+use super::{GuestMemory, Result};
+use crate::WasiCtx;
+
 /// A type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -14,15 +17,29 @@ pub enum WireType {
     I64,
 }
 
-/// One function of the interface.
+/// A function with its parameters as on the wire: missing ones are 0, 32-bit ones are cut.
+pub type Call = fn(&mut WasiCtx, &mut GuestMemory<'_>, &[u64]) -> Result<()>;
+
+/// A parameter of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// What it is called here; `wasm` knows no such names.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: WireType,
+}
+
+/// One function of the interface.
+#[derive(Clone, Copy, Debug)]
 pub struct Function {
     /// The name of the import.
     pub name: &'static str,
     /// The parameters.
-    pub params: &'static [WireType],
+    pub params: &'static [Param],
     /// Whether it returns an errno; `proc_exit` returns nothing.
     pub returns: bool,
+    /// The function itself, for callers that know it only at run time; `None` for `proc_exit`.
+    pub call: Option<Call>,
 }
 
 /// The functions that both snapshots have and that return an errno.
@@ -118,12 +135,24 @@ macro_rules! wire_type {
     };
 }
 
+/// More parameters than any function has.
+const MAX_PARAMS: usize = 12;
+
+fn first_ones(wire: &[u64]) -> [u64; MAX_PARAMS] {
+    std::array::from_fn(|i| wire.get(i).copied().unwrap_or_default())
+}
+
 macro_rules! describe {
     ($($name:ident($($param:ident: $type:ident),*);)*) => {
         &[$(Function {
             name: stringify!($name),
-            params: &[$(wire_type!($type)),*],
+            params: &[$(Param { name: stringify!($param), ty: wire_type!($type) }),*],
             returns: true,
+            call: Some(|ctx, mem, wire| {
+                let [$($param,)* ..] = first_ones(wire);
+                $(let $param = $param as $type;)*
+                super::$name(ctx, mem $(, $param)*)
+            }),
         }),*]
     };
 }
@@ -132,8 +161,12 @@ const COMMON: &[Function] = common_functions!(describe);
 const NEW: &[Function] = new_functions!(describe);
 const PROC_EXIT: Function = Function {
     name: "proc_exit",
-    params: &[WireType::I32],
+    params: &[Param {
+        name: "code",
+        ty: WireType::I32,
+    }],
     returns: false,
+    call: None,
 };
 
 /// All functions of `wasi_snapshot_preview1`.

@@ -3,6 +3,7 @@
 
 mod escape;
 mod files;
+mod hostile;
 mod inputs;
 mod listing;
 mod paths;

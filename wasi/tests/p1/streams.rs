@@ -228,3 +228,37 @@ fn closing_a_standard_stream_frees_its_number() {
     assert_eq!(g.open("f", CREATE, READ), Ok(0));
     assert_eq!(g.read(0, 1), Ok(vec![]));
 }
+
+#[test]
+fn closing_a_stream_is_seen_at_its_other_end() {
+    let scratch = Scratch::new();
+    for renumber in [false, true] {
+        let (mut drain, writer) = std::io::pipe().unwrap();
+        let (reader, mut feed) = std::io::pipe().unwrap();
+        let mut builder = WasiCtxBuilder::new();
+        builder.stdin(reader).stdout(writer);
+        let all = (
+            bimetal_wasi::DirPerms::all(),
+            bimetal_wasi::FilePerms::all(),
+        );
+        builder
+            .preopened_dir(scratch.root(), "/", all.0, all.1)
+            .unwrap();
+        let mut g = Guest::new(builder.build());
+        g.write(1, b"last").unwrap();
+        if renumber {
+            let fd = g.open("f", CREATE, WRITE).unwrap();
+            g.call(|c, m| p1::fd_renumber(c, m, fd, 1)).unwrap();
+        } else {
+            g.close(1).unwrap();
+        }
+        g.close(0).unwrap();
+        let mut all = String::new();
+        drain.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "last");
+        assert_eq!(
+            feed.write_all(b"x").unwrap_err().kind(),
+            std::io::ErrorKind::BrokenPipe
+        );
+    }
+}
