@@ -1,35 +1,36 @@
-//! Fewer blocks: jumps past blocks that only jump, and blocks with one way in joined to it.
+//! Fewer blocks: edges past blocks that only jump, and blocks with one way in joined to it.
 //!
-//! An edge to a block that does nothing but jump goes to that jump's target instead, unless a
-//! parameter of the block is used elsewhere or the target is a loop's header (which keeps the one
-//! block before it where later passes put things). A block that is reached by one jump alone
-//! becomes the end of the block that jumps. Loop headers are never joined: they are named as such
-//! from outside.
+//! An edge to a block that does nothing but jump goes to that jump's target instead; so does one
+//! to a block that only branches on a parameter, if the edge gives it a constant (a truth value
+//! made by one branch and tested by the next). Not if a parameter of the block is used elsewhere,
+//! nor if the target is a loop's header, which keeps the one block before it where later passes
+//! put things. A block that is reached by one jump alone becomes the end of the block that jumps.
+//! Loop headers are never joined: they are named as such from outside.
 
-use crate::graph::{Block, Cfg, Edge, Graph, Inst, Op, Value, ValueDef};
+use crate::graph::{Block, Cfg, Edge, Graph, Imm, Inst, Op, Value, ValueDef};
 
 use super::{Context, Fuel, dce};
 
 /// Working memory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// By block, its jump if it does nothing else.
-    jumps: Vec<Option<Inst>>,
+    /// By block, its terminator if it does nothing else and edges may go past it.
+    passable: Vec<Option<Inst>>,
     args: Vec<Value>,
 }
 
-/// More jumps in a row are not followed at once; blocks may also jump in a circle.
+/// More blocks in a row are not passed at once; blocks may also jump in a circle.
 const MAX_HOPS: usize = 8;
 
 pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
-    let Scratch { jumps, args } = &mut context.scratch.straighten;
+    let Scratch { passable, args } = &mut context.scratch.straighten;
     let mut changed = false;
-    if find_jumps(graph, jumps) {
+    if find_passable(graph, passable) {
         let mut block = Some(graph.entry());
         while let Some(current) = block {
             if let Some(inst) = graph.terminator(current) {
                 for edge in graph.edges(inst) {
-                    changed |= follow(graph, edge, jumps, args, &mut context.fuel);
+                    changed |= follow(graph, edge, passable, args, &mut context.fuel);
                 }
                 changed |= same_edges(graph, inst, &mut context.fuel);
             }
@@ -39,44 +40,48 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
     changed | join(graph, &mut context.scratch.cfg, &mut context.fuel)
 }
 
-/// Notes the blocks that do nothing but jump, and says whether there are any.
-fn find_jumps(graph: &Graph, jumps: &mut Vec<Option<Inst>>) -> bool {
-    jumps.clear();
-    jumps.resize(graph.num_blocks(), None);
+/// Notes the blocks that do nothing but jump or branch on a parameter, and says whether there are
+/// any.
+fn find_passable(graph: &Graph, passable: &mut Vec<Option<Inst>>) -> bool {
+    passable.clear();
+    passable.resize(graph.num_blocks(), None);
     let (mut found, mut found_params) = (false, false);
     for block in graph.blocks().skip(1) {
         let Some(inst) = graph.first_inst(block) else {
             continue;
         };
-        if graph.op(inst) != Op::Jump {
-            continue;
+        let passes = match graph.op(inst) {
+            Op::Jump => true,
+            Op::BranchIf => condition_param(graph, block, inst).is_some(),
+            _ => false,
+        };
+        if passes && graph.block(block).loop_site.is_none() {
+            found = true;
+            found_params |= !graph.params(block).is_empty();
+            passable[block.as_u32() as usize] = Some(inst);
         }
-        let (data, target) = (graph.block(block), graph.target(graph.edge(inst, 0)));
-        let target_data = graph.block(target);
-        if data.loop_site.is_some() || target_data.loop_site.is_some() || target == block {
-            continue;
-        }
-        // That the way to the target is a rare one would be forgotten.
-        if data.cold && !target_data.cold {
-            continue;
-        }
-        found = true;
-        found_params |= !graph.params(block).is_empty();
-        jumps[block.as_u32() as usize] = Some(inst);
     }
     if found_params {
-        keep_used_params(graph, jumps);
+        keep_used_params(graph, passable);
     }
     found
 }
 
-/// Strikes out the blocks with a parameter that is used elsewhere than in their own jump.
-fn keep_used_params(graph: &Graph, jumps: &mut [Option<Inst>]) {
+/// Which parameter of its block a `branch_if` tests.
+fn condition_param(graph: &Graph, block: Block, branch: Inst) -> Option<usize> {
+    match graph.def(graph.args(branch)[0]) {
+        ValueDef::Param(of, n) if of == block => Some(n as usize),
+        _ => None,
+    }
+}
+
+/// Strikes out the blocks with a parameter that is used elsewhere than in their own terminator.
+fn keep_used_params(graph: &Graph, passable: &mut [Option<Inst>]) {
     let mut used = |value: Value, inst: Inst| {
         if let ValueDef::Param(block, _) = graph.def(value) {
-            let jump = &mut jumps[block.as_u32() as usize];
-            if *jump != Some(inst) {
-                *jump = None;
+            let terminator = &mut passable[block.as_u32() as usize];
+            if *terminator != Some(inst) {
+                *terminator = None;
             }
         }
     };
@@ -95,21 +100,20 @@ fn keep_used_params(graph: &Graph, jumps: &mut [Option<Inst>]) {
     }
 }
 
-/// Sends an edge past the blocks that only jump.
+/// Sends an edge past the blocks that do nothing.
 fn follow(
     graph: &mut Graph,
     edge: Edge,
-    jumps: &[Option<Inst>],
+    passable: &[Option<Inst>],
     args: &mut Vec<Value>,
     fuel: &mut Fuel,
 ) -> bool {
     let mut changed = false;
     for _ in 0..MAX_HOPS {
         let block = graph.target(edge);
-        let Some(jump) = jumps[block.as_u32() as usize] else {
+        let Some(next) = way_out(graph, edge, block, passable[block.as_u32() as usize]) else {
             break;
         };
-        let next = graph.edge(jump, 0);
         if next == edge || !fuel.consume() {
             break;
         }
@@ -127,6 +131,28 @@ fn follow(
         graph.set_edge_args(edge, args);
     }
     changed
+}
+
+/// The edge that is always taken out of `block` by whoever came in by `edge`, unless it is better
+/// not to know.
+fn way_out(graph: &Graph, edge: Edge, block: Block, terminator: Option<Inst>) -> Option<Edge> {
+    let terminator = terminator?;
+    let next = match graph.op(terminator) {
+        Op::Jump => graph.edge(terminator, 0),
+        _ => {
+            let n = condition_param(graph, block, terminator)?;
+            let def = graph.def_inst(graph.edge_args(edge)[n])?;
+            match graph.imm(def) {
+                Imm::I32(condition) => graph.edge(terminator, usize::from(condition == 0)),
+                _ => return None,
+            }
+        }
+    };
+    let target = graph.target(next);
+    let data = graph.block(target);
+    // That this is a rare way would be forgotten.
+    let forgets = graph.block(block).cold && !data.cold;
+    (target != block && data.loop_site.is_none() && !forgets).then_some(next)
 }
 
 /// A branch whose two edges have become the same.

@@ -88,6 +88,8 @@ struct Generator {
     blocks: Vec<Block>,
     dominators: Vec<u64>,
     next_value: u32,
+    /// Whether the block is to have no instruction but the last, if that can be.
+    bare: bool,
 }
 
 /// The function of this seed.
@@ -136,6 +138,7 @@ pub fn function(seed: u64) -> String {
         rng,
         blocks,
         next_value,
+        bare: false,
     };
     for block in reverse_postorder(&this.blocks) {
         this.fill(block);
@@ -187,8 +190,12 @@ fn reverse_postorder(blocks: &[Block]) -> Vec<usize> {
 
 impl Generator {
     fn fill(&mut self, block: usize) {
-        for _ in 0..self.rng.below(9) {
-            self.instruction(block);
+        // Blocks that only pass values on are what some passes look for.
+        self.bare = block != 0 && self.rng.below(4) == 0;
+        if !self.bare {
+            for _ in 0..self.rng.below(9) {
+                self.instruction(block);
+            }
         }
         let succs = self.blocks[block].succs.clone();
         let text = match succs.len() {
@@ -240,7 +247,7 @@ impl Generator {
 
     /// A value of type `ty` that may be used at the current end of `block`.
     fn value(&mut self, block: usize, ty: Ty) -> String {
-        if self.rng.below(4) == 0 {
+        if !self.bare && self.rng.below(4) == 0 {
             return self.constant(block, ty);
         }
         let set = self.dominators[block];

@@ -480,6 +480,45 @@ block3(v3: i32, v4: i32):
 }
 
 #[test]
+fn truth_values_are_branched_on_once() {
+    check(
+        &["straighten", "dce"],
+        "func (i32, i32) -> (i32) {
+block0(v0: i32, v1: i32):
+    v2 = i32.const 0
+    branch_if v0, block1, block2(v2, v0)
+block1:
+    v3 = i32.eqz v1
+    global.set global0 v3
+    jump block2(v3, v1)
+block2(v4: i32, v5: i32):
+    branch_if v4, block3(v5), block4(v5)
+block3(v6: i32):
+    return v6
+block4(v7: i32):
+    v8 = i32.eqz v7
+    return v8
+}
+",
+        expect![[r#"
+            func (i32, i32) -> (i32) {
+            block0(v0: i32, v1: i32):
+                branch_if v0, block1, block4(v0)
+            block1:
+                v3 = i32.eqz v1
+                global.set global0 v3
+                branch_if v3, block3, block4(v1)
+            block3:
+                return v1
+            block4(v7: i32):
+                v8 = i32.eqz v7
+                return v8
+            }
+        "#]],
+    );
+}
+
+#[test]
 fn loops_keep_the_block_before_them() {
     check(
         &["straighten", "dce"],

@@ -1,0 +1,90 @@
+//! What the passes cost and do: `cargo run --release --example passes -- FILE.wasm [--verify]`.
+//!
+//! Builds and optimises every function of a module on one thread, and prints the time of both and
+//! what the graphs are made of before and after. With `--verify`, checks each graph after each
+//! pass (and measures nothing).
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bimetal_abi::Tunables;
+use bimetal_codegen::{ModuleEnv, Settings};
+use bimetal_optimizer::build::{BuildScratch, build};
+use bimetal_optimizer::graph::Graph;
+use bimetal_optimizer::passes;
+use bimetal_wasm::{Features, Module};
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sizes {
+    blocks: usize,
+    params: usize,
+    insts: usize,
+    edge_args: usize,
+}
+
+impl AddAssign for Sizes {
+    fn add_assign(&mut self, other: Sizes) {
+        self.blocks += other.blocks;
+        self.params += other.params;
+        self.insts += other.insts;
+        self.edge_args += other.edge_args;
+    }
+}
+
+fn sizes(graph: &Graph) -> Sizes {
+    let mut sizes = Sizes::default();
+    for block in graph.blocks() {
+        sizes.blocks += 1;
+        sizes.params += graph.params(block).len();
+        sizes.insts += graph.insts(block).count();
+        for edge in graph
+            .terminator(block)
+            .into_iter()
+            .flat_map(|inst| graph.edges(inst))
+        {
+            sizes.edge_args += graph.edge_args(edge).len();
+        }
+    }
+    sizes
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (flags, files): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|arg| arg.starts_with("--"));
+    let settings = Settings {
+        verify: flags.iter().any(|flag| flag == "--verify"),
+        ..Settings::default()
+    };
+    for file in files {
+        let module = Module::new(std::fs::read(&file)?, &Features::default())?;
+        let env = ModuleEnv::new(Arc::new(module), Tunables::default())?;
+        let (mut graph, mut scratch) = (Graph::new(), BuildScratch::default());
+        let mut memory = passes::Scratch::default();
+        let (mut building, mut optimising) = (Duration::ZERO, Duration::ZERO);
+        let (mut before, mut after) = (Sizes::default(), Sizes::default());
+        for func in env.module.bodies.keys() {
+            let start = Instant::now();
+            build(&env, func, &mut graph, &mut scratch)?;
+            building += start.elapsed();
+            before += sizes(&graph);
+            let ty = env.module.func_type(env.module.func_index(func));
+            let start = Instant::now();
+            passes::run(
+                &mut graph,
+                &env,
+                Some(ty),
+                &settings,
+                &mut memory,
+                &mut |_, _| (),
+            )
+            .map_err(|error| format!("{func}: {error}"))?;
+            optimising += start.elapsed();
+            after += sizes(&graph);
+        }
+        println!("{file}: build {building:.2?}, passes {optimising:.2?}");
+        println!("  before {before:?}\n  after  {after:?}");
+    }
+    Ok(())
+}
