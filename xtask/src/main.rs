@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aarch64;
 mod bench;
 mod ci;
 mod guests;
@@ -31,6 +32,8 @@ enum Chore {
     Guests(guests::Args),
     /// Install real programs (CPython, clang, GCC, resvg, flite) and check that they run
     Realworld(realworld::Args),
+    /// Build for 64-bit ARM Linux and run the tests under an emulator
+    Aarch64(aarch64::Args),
     /// Race the benchmark programs against native code and other runtimes
     Bench(bench::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Ci(args) => ci::run(&args),
         Chore::Guests(args) => guests::run(&args),
         Chore::Realworld(args) => realworld::run(&args),
+        Chore::Aarch64(args) => aarch64::run(&args),
         Chore::Bench(args) => bench::run(&args),
     };
     match result {

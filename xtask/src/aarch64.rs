@@ -1,0 +1,273 @@
+//! Builds Bimetal for 64-bit ARM Linux and runs it here, under QEMU's user mode.
+//!
+//! What is particular to that processor (stubs, signal contexts, cache maintenance, the compiler's
+//! other back end) has to run to be known to work. The tests are those of the workspace; only those
+//! that start the program themselves are left out, since the emulator is not the kernel's.
+//!
+//! The compiler need not be the workspace's own (a distribution's will do, if it is new enough), so
+//! the build has a target folder to itself. It says nothing about speed, nor about memory ordering:
+//! beneath the emulator everything is ordered as strictly as on the machine that it runs on.
+
+mod tools;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bimetal_bench::PROGRAMS;
+use clap::{Parser, ValueEnum};
+
+use crate::process::{root, run_measured, shown};
+use tools::Tools;
+
+pub(super) const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// One selection for all stages: with another one, Cargo would choose other features of shared
+/// dependencies and build everything again.
+const PACKAGES: [&str; 4] = ["bimetal-cli", "bimetal", "bimetal-testkit", "bimetal-sys"];
+
+/// One guest program at its small size; without the emulator it would be a tenth of a second.
+const GUEST_LIMIT: Duration = Duration::from_secs(120);
+
+/// Build Bimetal for 64-bit ARM Linux and run it under an emulator.
+///
+/// The stages are `sys` and `engine` (the tests of those crates), `spec` (the official test-suite)
+/// and `guests` (the benchmark programs at small sizes, each compiled in three ways, against their
+/// known results).
+///
+/// Times, on two processors with nothing else to do: the first build 10 minutes, sys and engine
+/// some seconds, spec 3 minutes for one configuration, guests 2 minutes.
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    /// Install what is missing with apt (Debian; asks for rights through sudo)
+    #[arg(long)]
+    install: bool,
+    /// Processes that build at once [default: Cargo's own]
+    #[arg(long, value_name = "N")]
+    jobs: Option<u32>,
+    /// Run the official test-suite in all of its configurations, not just the usual one
+    #[arg(long)]
+    all_configurations: bool,
+    /// Go on after a stage that failed, to see all that is wrong
+    #[arg(long)]
+    keep_going: bool,
+    /// Only these stages
+    stages: Vec<Stage>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Stage {
+    Sys,
+    Engine,
+    Spec,
+    Guests,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    ensure!(
+        !cfg!(target_arch = "aarch64"),
+        "this machine needs no emulator: run `cargo xtask ci`"
+    );
+    let chore = Chore {
+        tools: tools::find(&folder(), args.install)?,
+        jobs: args.jobs,
+    };
+    println!("==> {}", chore.tools);
+
+    let wanted = |stage: &Stage| args.stages.is_empty() || args.stages.contains(stage);
+    let stages = Stage::value_variants().iter().copied().filter(wanted);
+    let start = Instant::now();
+    let mut failed = Vec::new();
+    // On its own, so that what a stage says of its time is the time of running.
+    if !stage("build", || chore.build()) {
+        return Ok(ExitCode::FAILURE);
+    }
+    for which in stages {
+        let value = which.to_possible_value();
+        let name = value.as_ref().map_or("", |value| value.get_name());
+        let passed = stage(name, || match which {
+            Stage::Sys => chore.test(&tests_of("sys")?, &[]),
+            // `--lib` is the unit tests of all packages that have a library.
+            Stage::Engine => {
+                let mut selection = tests_of("engine")?;
+                selection.push("--lib".into());
+                chore.test(&selection, &[])
+            }
+            Stage::Spec if args.all_configurations => chore.test(&tests_of("testkit")?, &[]),
+            Stage::Spec => chore.test(&["--test".into(), "spec".into()], &["direct/"]),
+            Stage::Guests => chore.guests(),
+        });
+        if !passed {
+            failed.push(name.to_owned());
+            if !args.keep_going {
+                break;
+            }
+        }
+    }
+    let seconds = start.elapsed().as_secs();
+    if failed.is_empty() {
+        println!("==> all passed after {seconds} s");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        println!("==> FAILED: {}", failed.join(", "));
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Runs one stage and says how it went.
+fn stage(name: &str, body: impl FnOnce() -> Result<()>) -> bool {
+    println!("==> {name}");
+    let start = Instant::now();
+    let result = body();
+    let seconds = start.elapsed().as_secs();
+    match result {
+        Ok(()) => println!("==> {name}: passed after {seconds} s"),
+        Err(ref error) => println!("==> {name}: FAILED after {seconds} s: {error:#}"),
+    }
+    result.is_ok()
+}
+
+/// Where everything that belongs to this chore lies.
+fn folder() -> PathBuf {
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("aarch64")
+}
+
+/// `--test NAME` for each file of tests of a crate, by its folder.
+fn tests_of(krate: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join(krate).join("tests"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(
+                path.file_stem()
+                    .map(|stem| stem.to_string_lossy().into_owned()),
+            );
+        }
+    }
+    ensure!(!names.is_empty(), "{krate} has no tests");
+    names.sort();
+    Ok(names
+        .into_iter()
+        .flat_map(|name| ["--test".to_owned(), name])
+        .collect())
+}
+
+struct Chore {
+    tools: Tools,
+    jobs: Option<u32>,
+}
+
+impl Chore {
+    fn build(&self) -> Result<()> {
+        let mut selection = vec!["--bin".to_owned(), "bimetal".to_owned()];
+        for krate in ["sys", "engine", "testkit"] {
+            selection.extend(tests_of(krate)?);
+        }
+        visibly(self.cargo("build").args(selection))
+    }
+
+    fn test(&self, selection: &[String], words: &[&str]) -> Result<()> {
+        let mut command = self.cargo("test");
+        command.args(["--no-fail-fast"]).args(selection);
+        visibly(command.arg("--").args(words))
+    }
+
+    /// Cargo with the settings that all builds share.
+    fn cargo(&self, what: &str) -> Command {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = Command::new(cargo);
+        let tools = &self.tools;
+        let of_target = |name: &str| {
+            let target = TARGET.to_uppercase().replace('-', "_");
+            format!("CARGO_TARGET_{target}_{name}")
+        };
+        command
+            .current_dir(root())
+            .env("RUSTC", &tools.rustc)
+            .env("CARGO_TARGET_DIR", folder())
+            .env(of_target("LINKER"), &tools.linker)
+            .env(of_target("RUNNER"), &tools.emulator)
+            // The build happens once in a while, the code runs for minutes: cheap to build.
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .envs(tools.environment())
+            .args([
+                "--config",
+                "profile.dev.package.cranelift-codegen.opt-level=1",
+                what,
+                "--locked",
+                "--target",
+                TARGET,
+            ]);
+        for package in PACKAGES {
+            command.args(["--package", package]);
+        }
+        if let Some(jobs) = self.jobs {
+            command.args(["--jobs", &jobs.to_string()]);
+        }
+        command
+    }
+
+    /// Every benchmark program, lazily and eagerly compiled and without optimisations.
+    fn guests(&self) -> Result<()> {
+        let program = folder().join(TARGET).join("debug").join("bimetal");
+        ensure!(program.is_file(), "the build left no {}", program.display());
+        let mut failed = 0;
+        for guest in &PROGRAMS {
+            let file = root()
+                .join("bench/guests")
+                .join(guest.name)
+                .with_extension("wasm");
+            for flags in [&[][..], &["--eager"], &["-O0"]] {
+                let mut command = Command::new(&self.tools.emulator);
+                command
+                    .envs(self.tools.environment())
+                    .arg(&program)
+                    .arg("run")
+                    .args(flags)
+                    .arg(&file)
+                    .arg(guest.small.to_string());
+                let result = run_measured(&mut command, b"", GUEST_LIMIT).and_then(|run| {
+                    let line = String::from_utf8_lossy(&run.stdout);
+                    let wanted = guest.small_line();
+                    ensure!(
+                        run.code == 0 && line.trim_end() == wanted,
+                        "exit code {}, {wanted:?} expected{}",
+                        run.code,
+                        run.streams()
+                    );
+                    Ok(run.wall)
+                });
+                match result {
+                    Ok(wall) => println!(
+                        "    {} {}: {} ms",
+                        guest.name,
+                        flags.join(" "),
+                        wall.as_millis()
+                    ),
+                    Err(error) => {
+                        failed += 1;
+                        println!("    FAILED: {}: {error:#}", shown(&command));
+                    }
+                }
+            }
+        }
+        ensure!(failed == 0, "{failed} runs of guests failed");
+        Ok(())
+    }
+}
+
+/// Runs a command with this program's own streams.
+fn visibly(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+    ensure!(status.success(), "`{}` failed ({status})", shown(command));
+    Ok(())
+}
