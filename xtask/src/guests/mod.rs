@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use crate::process::{need_program, root, run_quietly};
+use crate::process::{need_program, release_bimetal, root, run_quietly};
 
 /// The one version of the compiler that gives the committed bytes.
 const ZIG: &str = "0.17.1";
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// The runtime for --run: a program with Wasmtime's `run` flags [default: the release build of
     /// bimetal]
     #[arg(long, value_name = "PROGRAM")]
-    runtime: Option<PathBuf>,
+    runtime: Option<String>,
     /// Show every case that --run runs
     #[arg(short, long)]
     verbose: bool,
@@ -59,7 +59,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sources = sources(&args.filter)?;
     if args.run {
-        return run::all(&sources, args.runtime.as_deref(), args.verbose);
+        let runtime = match &args.runtime {
+            Some(name) => need_program(name, "--runtime is a program's name or path")?,
+            None => release_bimetal()?,
+        };
+        return run::all(&sources, &runtime, args.verbose);
     }
     let python = need_program("python3", "the C compiler comes as a Python package")?;
     let version = run_quietly(Command::new(&python).args(["-m", "ziglang", "version"]))

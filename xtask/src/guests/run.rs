@@ -16,22 +16,18 @@ use anyhow::bail;
 use anyhow::{Context, Result, ensure};
 
 use super::header::{self, Case, Fixture};
-use crate::process::{Run, release_bimetal, root, run_measured};
+use crate::process::{Run, root, run_measured};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs every case of the guests that have a header.
-pub(crate) fn all(sources: &[PathBuf], runtime: Option<&Path>, verbose: bool) -> Result<ExitCode> {
-    let bimetal = runtime.is_none();
-    let runtime = match runtime {
-        Some(path) => path.to_path_buf(),
-        None => release_bimetal()?,
-    };
+pub(crate) fn all(sources: &[PathBuf], runtime: &Path, verbose: bool) -> Result<ExitCode> {
     let peer = runtime
         .file_stem()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    let bimetal = peer == "bimetal";
     let (mut passed, mut failed, mut left_out) = (0, 0, Vec::new());
     for source in sources {
         let name = source
@@ -49,7 +45,7 @@ pub(crate) fn all(sources: &[PathBuf], runtime: Option<&Path>, verbose: bool) ->
                 continue;
             }
             let start = Instant::now();
-            match run_case(&runtime, bimetal, &source.with_extension("wasm"), case) {
+            match run_case(runtime, bimetal, &source.with_extension("wasm"), case) {
                 Ok(()) => {
                     passed += 1;
                     if verbose {
