@@ -26,6 +26,7 @@ struct Sums {
     edges: usize,
     args: usize,
     values: usize,
+    largest: usize,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -71,6 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 sums.insts += graph.num_insts();
                 sums.edges += graph.num_edges();
                 sums.values += graph.num_values();
+                sums.largest = sums.largest.max(graph.num_insts());
                 let edges = graph.blocks().filter_map(|block| graph.terminator(block));
                 let edges = edges.flat_map(|inst| graph.edges(inst));
                 sums.args += edges.map(|edge| graph.edge_args(edge).len()).sum::<usize>();
@@ -88,8 +90,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bytes as f64 / 1e6 / best,
     );
     println!(
-        "{} blocks, {} instructions, {} edges with {} arguments, {} values",
-        sums.blocks, sums.insts, sums.edges, sums.args, sums.values
+        "{} blocks, {} instructions (at most {} in one graph), {} edges with {} arguments, {} values",
+        sums.blocks, sums.insts, sums.largest, sums.edges, sums.args, sums.values
     );
     println!(
         "slowest: body {} of {} bytes, {:.1} ms",

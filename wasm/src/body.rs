@@ -4,7 +4,8 @@
 
 pub use wasmparser::{
     BinaryReader, BlockType, BrTable, FunctionBody as BodyReader, Ieee32, Ieee64, LocalsReader,
-    MemArg, MemArgTarget, Operator, OperatorsReader, V128, VisitOperator, VisitSimdOperator,
+    MemArg, MemArgTarget, Operator, OperatorsReader, OperatorsReaderAllocations, V128,
+    VisitOperator, VisitSimdOperator,
 };
 
 use crate::module::Module;

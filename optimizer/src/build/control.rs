@@ -161,6 +161,7 @@ impl<'a> Builder<'a> {
         self.push_frame(Kind::If, Self::signature(ty)?)?;
         let height = self.frame()?.height;
         self.saved.extend_from_slice(&self.stack[height..]);
+        self.ssa.charge(self.stack.len() - height);
         let (then, otherwise) = (self.graph.make_block(), self.graph.make_block());
         let branch = self.terminate(Op::BranchIf, &[condition], Imm::Hint(Hint::Unknown));
         let edge = self.graph.add_edge(branch, then, &[]);
@@ -381,6 +382,7 @@ impl<'a> Builder<'a> {
             for &frame in &targets {
                 let target = self.target(frame);
                 self.edge(inst, target, start);
+                self.check_limits()?;
             }
         }
         *self.targets = targets;

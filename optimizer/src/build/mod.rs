@@ -27,17 +27,22 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::mem::take;
+
 use bimetal_codegen::{CompileError, ModuleEnv};
-use bimetal_wasm::body::{self, BinaryReader, BodyReader, Operator};
+use bimetal_wasm::body::{self, Operator, OperatorsReader, OperatorsReaderAllocations};
 use bimetal_wasm::{DefinedFuncIndex, FuncType, ValType};
 
 use crate::graph::{Block, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
 use control::Frame;
 use locals::{Ssa, Var};
 
-/// Values and operands of one function; 8 and 4 bytes each. clang's largest function has less
-/// than a hundredth.
-const MAX_VALUES: usize = 1 << 25;
+/// Values of one function, 8 bytes each.
+const MAX_VALUES: usize = 1 << 23;
+
+/// Instructions of one function, 72 bytes each. The largest of clang, GCC and CPython has 95,000;
+/// the register allocator gives up before this.
+const MAX_INSTS: usize = 1 << 22;
 
 type Result<T, E = CompileError> = std::result::Result<T, E>;
 
@@ -51,7 +56,19 @@ pub struct BuildScratch {
     types: Vec<Type>,
     entries: Vec<u32>,
     targets: Vec<usize>,
+    params: Vec<Value>,
+    reader: Memory,
     ssa: Ssa,
+}
+
+/// The decoder's own memory.
+#[derive(Default)]
+struct Memory(OperatorsReaderAllocations);
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memory")
+    }
 }
 
 /// Builds the graph of a function; what was in `graph` is gone.
@@ -96,7 +113,8 @@ pub fn build(
     for &result in ty.results() {
         graph.results.push(value_type(result)?);
     }
-    let mut params = Vec::with_capacity(ty.params().len());
+    let mut params = take(&mut scratch.params);
+    params.clear();
     for &param in ty.params() {
         params.push(graph.append_param(entry, value_type(param)?));
     }
@@ -107,6 +125,7 @@ pub fn build(
         params: &params,
         exit: Exit::Return,
     })?;
+    scratch.params = params;
     if scratch.ssa.made_alias() {
         graph.resolve_aliases();
     }
@@ -157,6 +176,7 @@ struct Builder<'a> {
     types: &'a mut Vec<Type>,
     entries: &'a mut Vec<u32>,
     targets: &'a mut Vec<usize>,
+    reader: &'a mut Memory,
     ssa: &'a mut Ssa,
     /// Where instructions go.
     block: Block,
@@ -191,6 +211,7 @@ impl<'a> Builder<'a> {
             types: &mut scratch.types,
             entries: &mut scratch.entries,
             targets: &mut scratch.targets,
+            reader: &mut scratch.reader,
             ssa: &mut scratch.ssa,
             block,
             reachable: true,
@@ -202,11 +223,7 @@ impl<'a> Builder<'a> {
     fn body(&mut self, body: &BodyEnv<'_>) -> Result<()> {
         let module = &*self.env.module;
         let ty = module.func_type(module.func_index(body.func));
-        let start = module.bodies[body.func].range.start;
-        let reader = BodyReader::new(BinaryReader::new(
-            module.body_bytes(body.func),
-            start as u64,
-        ));
+        let reader = module.body_reader(body.func);
         let malformed = |_| bug("a body that does not decode");
 
         let outer = self.body;
@@ -230,27 +247,41 @@ impl<'a> Builder<'a> {
             }
         }
 
-        let mut operators = reader.get_operators_reader().map_err(malformed)?;
+        let code = reader
+            .get_binary_reader_for_operators()
+            .map_err(malformed)?;
+        let mut operators = OperatorsReader::new_with_allocs(code, take(&mut self.reader.0));
         let mut skipped = 0u32;
         while self.frames.len() > self.body.frames {
             self.offset = operators.original_position() as u32;
-            let operator = operators.read().map_err(malformed)?;
+            // Not moved out of the result: that would cost as much as decoding it.
+            let read = operators.read();
+            let Ok(operator) = &read else {
+                return Err(bug("a body that does not decode"));
+            };
             if self.reachable {
-                self.operator(&operator)?;
-                if self.ssa.is_exhausted() || self.graph.num_values() > MAX_VALUES {
-                    return Err(CompileError::Limit("a function is too complex".into()));
-                }
+                self.operator(operator)?;
+                self.check_limits()?;
             } else {
-                self.skip(&operator, &mut skipped)?;
+                self.skip(operator, &mut skipped)?;
             }
         }
         self.ssa.undeclare(self.body.locals);
         self.body = outer;
-        if operators.eof() {
-            Ok(())
-        } else {
-            Err(bug("code after the end"))
+        let at_end = operators.eof();
+        self.reader.0 = operators.into_allocations();
+        match at_end {
+            true => Ok(()),
+            false => Err(bug("code after the end")),
         }
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let too_large = self.graph.num_values() > MAX_VALUES || self.graph.num_insts() > MAX_INSTS;
+        if too_large || self.ssa.is_exhausted() {
+            return Err(CompileError::Limit("a function is too complex".into()));
+        }
+        Ok(())
     }
 
     fn params(&mut self, ty: &FuncType, body: &BodyEnv<'_>) -> Result<()> {

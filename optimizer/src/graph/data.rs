@@ -248,7 +248,7 @@ impl Graph {
     /// Makes `value` stand for `target`, which must resolve to something else. What defined
     /// `value` must be removed by the caller.
     pub fn alias(&mut self, value: Value, target: Value) {
-        let target = self.resolve(target);
+        let target = self.resolve_mut(target);
         debug_assert_ne!(value, target, "an alias to itself");
         debug_assert_eq!(self.ty(value), self.ty(target));
         let ty = self.values[value].ty();

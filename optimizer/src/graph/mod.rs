@@ -24,6 +24,8 @@ mod imm;
 pub mod ops;
 mod parse;
 mod print;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use cfg::Cfg;

@@ -254,6 +254,29 @@ fn a_call_with_many_results_meets_a_limit() {
 }
 
 #[test]
+fn nested_constructs_with_many_values_meet_a_limit() {
+    let list = "i32 ".repeat(1000);
+    let types = format!(
+        "(type $if (func (param {list}) (result {list}))) (type $block (func (result {list})))"
+    );
+    let values = "i32.const 0 ".repeat(1000);
+
+    let (n, ends) = (30_000, "end ".repeat(30_000));
+    let ifs = "i32.const 1 if (type $if) ".repeat(n);
+    let text = format!("(module {types} (func (type $block) {values} {ifs} {ends}))");
+    let error = build_text(&text).unwrap_err();
+    assert!(matches!(error, CompileError::Limit(_)), "{error}");
+
+    let blocks = "block (type $block) ".repeat(n);
+    let targets: String = (0..n).map(|i| format!("{i} ")).collect();
+    let text = format!(
+        "(module {types} (func (type $block) {blocks} {values} i32.const 0 br_table {targets} {ends}))"
+    );
+    let error = build_text(&text).unwrap_err();
+    assert!(matches!(error, CompileError::Limit(_)), "{error}");
+}
+
+#[test]
 fn what_is_not_reachable_is_not_built() {
     let graph = build_text(
         "(module (func (result i32)
