@@ -24,9 +24,6 @@ macro_rules! error_codes {
         }
 
         impl ErrorCode {
-            /// All codes that the operating system can report, for the views' mapping tests.
-            pub const ALL_OS: &'static [ErrorCode] = &[$(ErrorCode::$name),*];
-
             fn message(self) -> &'static str {
                 match self {
                     $(ErrorCode::$name => $doc,)*

@@ -2,9 +2,8 @@
 //!
 //! The parameters are those of the Rust functions after context and memory, in the specification's
 //! order; on the wire they are `i32` and `i64`. All return an `i32` errno but `proc_exit`, which
-//! does not return. The lists are macros that hand
-//! themselves to another macro, so that linking, and whatever else is wanted per function, is
-//! written once.
+//! does not return. The lists are macros that hand themselves to another macro, so that linking,
+//! and whatever else is wanted per function, is written once.
 
 use super::{GuestMemory, Result};
 use crate::WasiCtx;
