@@ -75,20 +75,24 @@ impl FrameInfo {
 impl fmt::Display for WasmBacktrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("wasm backtrace:")?;
-        // The ends say most about a long one.
+        // Both ends of a long one say most, if there are both.
         const ENDS: usize = 16;
         let count = self.frames.len();
+        let tail = if self.truncated { 0 } else { ENDS };
+        let skipped = if count > 2 * ENDS {
+            ENDS..count - tail
+        } else {
+            0..0
+        };
         for (i, frame) in self.frames.iter().enumerate() {
-            if count > 2 * ENDS && i == ENDS {
-                write!(f, "\n        … {} more frames …", count - 2 * ENDS)?;
+            if !skipped.contains(&i) {
+                write!(f, "\n    {i:>3}: {frame}")?;
+            } else if i == skipped.start && !self.truncated {
+                write!(f, "\n         … {} more frames …", skipped.len())?;
             }
-            if count > 2 * ENDS && (ENDS..count - ENDS).contains(&i) {
-                continue;
-            }
-            write!(f, "\n    {i:>3}: {frame}")?;
         }
         if self.truncated {
-            f.write_str("\n         … and more")?;
+            f.write_str("\n         … and many more")?;
         }
         Ok(())
     }

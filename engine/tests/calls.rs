@@ -66,7 +66,24 @@ fn values_of_every_type_cross_in_both_directions() -> Result<()> {
 fn sixteen_parameters_and_results_keep_their_places() -> Result<()> {
     for engine in engines() {
         let mut store = Store::new(&engine, ());
-        type Many = (i32, f64, i64, f32, i32, f64, i64, f32, i32, f64, i64, f32, i32, f64, i64, f32);
+        type Many = (
+            i32,
+            f64,
+            i64,
+            f32,
+            i32,
+            f64,
+            i64,
+            f32,
+            i32,
+            f64,
+            i64,
+            f32,
+            i32,
+            f64,
+            i64,
+            f32,
+        );
         #[rustfmt::skip]
         let host = Func::wrap(
             &mut store,
@@ -106,12 +123,16 @@ fn sixteen_parameters_and_results_keep_their_places() -> Result<()> {
 fn wasm_and_host_call_each_other_recursively() -> Result<()> {
     for engine in engines() {
         let mut linker = Linker::<u32>::new(&engine);
-        linker.func_wrap("", "down", |mut caller: Caller<'_, u32>, n: u32| -> Result<u32> {
-            *caller.data_mut() += 1;
-            let f = caller.get_export("f").and_then(|e| e.into_func());
-            let f = f.ok_or_else(|| Error::msg("no `f`"))?;
-            f.typed::<u32, u32>(&caller)?.call(&mut caller, n)
-        })?;
+        linker.func_wrap(
+            "",
+            "down",
+            |mut caller: Caller<'_, u32>, n: u32| -> Result<u32> {
+                *caller.data_mut() += 1;
+                let f = caller.get_export("f").and_then(|e| e.into_func());
+                let f = f.ok_or_else(|| Error::msg("no `f`"))?;
+                f.typed::<u32, u32>(&caller)?.call(&mut caller, n)
+            },
+        )?;
         let module = module(
             &engine,
             r#"(module
@@ -160,7 +181,10 @@ fn wrong_calls_are_errors_that_say_why() -> Result<()> {
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert_eq!(error.to_string(), "expected 1 arguments, got 0");
     let error = f.call(&mut store, &[Val::I64(1)], &mut []).unwrap_err();
-    assert!(format!("{error:#}").contains("expected a value of type i32"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("expected a value of type i32"),
+        "{error:#}"
+    );
     let error = f.typed::<i64, ()>(&store).unwrap_err();
     assert!(error.to_string().contains("(i32) -> ()"), "{error}");
 
@@ -206,9 +230,8 @@ fn errors_and_panics_of_host_functions_pass_through_wasm() -> Result<()> {
         let error = f.call(&mut store, 2).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
 
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            f.call(&mut store, 3)
-        }));
+        let panic =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f.call(&mut store, 3)));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"oh no"));
         // The store is as usable as before.
         f.call(&mut store, 0)?;
@@ -233,7 +256,10 @@ fn linking_errors_name_the_import() {
     );
     linker.func_wrap("env", "missing", |_: i64| 0.0f64).unwrap();
     let error = linker.instantiate(&mut store, &module).unwrap_err();
-    assert!(error.to_string().contains("incompatible import type"), "{error}");
+    assert!(
+        error.to_string().contains("incompatible import type"),
+        "{error}"
+    );
     let error = linker
         .func_wrap("env", "missing", |_: i32| 0.0f64)
         .unwrap_err();

@@ -16,9 +16,7 @@ fn chain(count: usize) -> String {
             true => "(i64.const 0)".to_owned(),
             false => format!("(call {})", i + 1),
         };
-        text += &format!(
-            "(func (export \"f{i}\") (result i64) (i64.add (i64.const 1) {body}))"
-        );
+        text += &format!("(func (export \"f{i}\") (result i64) (i64.add (i64.const 1) {body}))");
     }
     text + ")"
 }
@@ -51,7 +49,9 @@ fn many_threads_compile_a_function_once() -> Result<()> {
                 let mut store = Store::new(module.engine(), ());
                 let instance = Instance::new(&mut store, module, &[]).unwrap();
                 let name = format!("f{}", thread * 10 % 40);
-                let f = instance.get_typed_func::<(), i64>(&mut store, &name).unwrap();
+                let f = instance
+                    .get_typed_func::<(), i64>(&mut store, &name)
+                    .unwrap();
                 barrier.wait();
                 for _ in 0..10 {
                     let expected = 400 - (thread as i64 * 10 % 40);
@@ -114,6 +114,10 @@ fn dropped_modules_give_their_code_back() -> Result<()> {
         }
     }
     // Other tests of this process map too; a leak per round would be far above.
-    assert!(maps() < before + 100, "{before} mappings grew to {}", maps());
+    assert!(
+        maps() < before + 100,
+        "{before} mappings grew to {}",
+        maps()
+    );
     Ok(())
 }

@@ -82,7 +82,10 @@ fn a_backtrace_names_functions_through_host_frames() -> Result<()> {
     for engine in engines() {
         let mut linker = Linker::new(&engine);
         linker.func_wrap("host", "again", |mut caller: bimetal::Caller<'_, ()>| {
-            let f = caller.get_export("inner").and_then(|e| e.into_func()).unwrap();
+            let f = caller
+                .get_export("inner")
+                .and_then(|e| e.into_func())
+                .unwrap();
             f.call(&mut caller, &[], &mut [])
         })?;
         let module = Module::new(
@@ -99,7 +102,11 @@ fn a_backtrace_names_functions_through_host_frames() -> Result<()> {
         let f = instance.get_typed_func::<(), ()>(&mut store, "outer")?;
         let error = f.call(&mut store, ()).unwrap_err();
         let backtrace = error.backtrace().unwrap();
-        let names: Vec<_> = backtrace.frames().iter().map(|f| f.func_name().unwrap()).collect();
+        let names: Vec<_> = backtrace
+            .frames()
+            .iter()
+            .map(|f| f.func_name().unwrap())
+            .collect();
         assert_eq!(names, ["deep", "inner", "middle", "outer"]);
         // Offsets are those of the instructions: the `unreachable` after an empty locals list.
         assert_eq!(backtrace.frames()[0].func_offset(), Some(1));
@@ -120,7 +127,9 @@ fn stack_overflow_is_a_trap_on_threads_with_small_stacks() {
             .spawn(move || {
                 let mut store = Store::new(module.engine(), ());
                 let instance = Instance::new(&mut store, &module, &[]).unwrap();
-                let f = instance.get_typed_func::<(), ()>(&mut store, "recurse").unwrap();
+                let f = instance
+                    .get_typed_func::<(), ()>(&mut store, "recurse")
+                    .unwrap();
                 for _ in 0..10 {
                     let error = f.call(&mut store, ()).unwrap_err();
                     assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow));
@@ -148,7 +157,11 @@ fn mutual_recursion_with_the_host_overflows_as_a_trap() -> Result<()> {
     let instance = linker.instantiate(&mut store, &module)?;
     let f = instance.get_typed_func::<(), ()>(&mut store, "f")?;
     let error = f.call(&mut store, ()).unwrap_err();
-    assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow), "{error:#}");
+    assert_eq!(
+        error.downcast_ref(),
+        Some(&Trap::StackOverflow),
+        "{error:#}"
+    );
     Ok(())
 }
 
@@ -171,5 +184,7 @@ fn many_threads_trap_at_once() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }

@@ -191,8 +191,8 @@ unsafe fn on_fault(fault: &Fault<'_>) -> Resume {
     unsafe {
         let context = (*newest).context;
         let mut pcs = vec![Pc::Trap(pc)];
-        // In a prologue the frame is not set up yet: `fp` is still the caller's, and the caller's
-        // return address is where that frame ends. Only the stack check traps there.
+        // Allocating here is sound though we are in a signal handler: the fault interrupted wasm
+        // code, not the allocator. The stack check traps after its prologue has set up the frame.
         let truncated = walk(&mut pcs, newest, Some(fault.fp()));
         *(*newest).fault.get() = Some(FaultInfo {
             code,
@@ -228,12 +228,12 @@ unsafe fn walk(pcs: &mut Vec<Pc>, newest: *const Activation, fp: Option<usize>) 
             )
         };
         let known = overridden.iter().position(|(c, _)| *c == context);
-        // SAFETY: a context lives as long as its store, which has been entered.
         let (exit_pc, exit_fp, entry_fp) = match known {
             Some(i) => {
                 let s = overridden[i].1;
                 (s.exit_pc, s.exit_fp, s.entry_fp)
             }
+            // SAFETY: a context lives as long as its store, which has been entered.
             None => unsafe { ((*context).exit_pc, (*context).exit_fp, (*context).entry_fp) },
         };
         let mut fp = match first.take() {

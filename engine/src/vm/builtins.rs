@@ -284,11 +284,13 @@ pub(super) unsafe extern "C" fn elem_drop(vmctx: *mut VmContextHeader, segment: 
     scope.store.elem_drop(scope.instance, segment);
 }
 
-/// Rounding, where the processor has no instruction for it.
+/// Rounding, where the processor has no instruction for it. A NaN result is quiet, as the
+/// specification wants; the C library may pass a signalling one on.
 macro_rules! rounding {
     ($($name:ident($ty:ident) = $method:ident;)*) => {
         $(pub(super) unsafe extern "C" fn $name(_vmctx: *mut VmContextHeader, x: $ty) -> $ty {
-            quiet(x.$method())
+            let rounded = x.$method();
+            if rounded.is_nan() { rounded + rounded } else { rounded }
         })*
     };
 }
@@ -302,9 +304,4 @@ rounding! {
     trunc_f64(f64) = trunc;
     nearest_f32(f32) = round_ties_even;
     nearest_f64(f64) = round_ties_even;
-}
-
-/// A NaN result is quiet, as the specification wants; the C library may pass a signalling one on.
-fn quiet<T: std::ops::Add<Output = T> + Copy + PartialEq>(x: T) -> T {
-    if x == x { x } else { x + x }
 }

@@ -239,6 +239,7 @@ macro_rules! tuples {
                 }
 
                 #[inline]
+                #[allow(clippy::unused_unit, reason = "that is the empty tuple")]
                 unsafe fn read(from: &[ValRaw], store: &StoreOpaque) -> Self {
                     let mut next = from.iter();
                     let _ = (&mut next, store);
