@@ -65,3 +65,9 @@ pub use types::{
 };
 pub use val::{ExternRef, V128, Val};
 pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy};
+
+/// The README's example, checked.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;
