@@ -1,15 +1,17 @@
-//! What the passes cost and do: `cargo run --release --example passes -- FILE.wasm [--verify]`.
+//! What the passes cost and do: `cargo run --release --example passes -- FILE.wasm… [FLAG…]`.
 //!
 //! Builds and optimises every function of a module on one thread, and prints the time of both and
 //! what the graphs are made of before and after. With `--verify`, checks each graph after each
-//! pass (and measures nothing).
+//! pass (and measures nothing). With `--compile`, compiles every eighth function with and without
+//! the passes in turn, and prints the time and the size of both.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bimetal_abi::Tunables;
-use bimetal_codegen::{ModuleEnv, Settings};
+use bimetal_codegen::{Compiler, ModuleEnv, Settings, Target};
+use bimetal_optimizer::Optimizer;
 use bimetal_optimizer::build::{BuildScratch, build};
 use bimetal_optimizer::graph::Graph;
 use bimetal_optimizer::passes;
@@ -57,6 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         verify: flags.iter().any(|flag| flag == "--verify"),
         ..Settings::default()
     };
+    let compile = flags.iter().any(|flag| flag == "--compile");
     for file in files {
         let module = Module::new(std::fs::read(&file)?, &Features::default())?;
         let env = ModuleEnv::new(Arc::new(module), Tunables::default())?;
@@ -85,6 +88,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         println!("{file}: build {building:.2?}, passes {optimising:.2?}");
         println!("  before {before:?}\n  after  {after:?}");
+        if compile {
+            compare(&env)?;
+        }
+    }
+    Ok(())
+}
+
+/// Compiles with and without the passes; all else is the same.
+fn compare(env: &ModuleEnv) -> Result<(), Box<dyn std::error::Error>> {
+    let target = Target::host().ok_or("no compiler for this machine")?;
+    let mut contenders = Vec::new();
+    for (name, opt_fuel) in [("with passes", None), ("without", Some(0))] {
+        let settings = Settings {
+            opt_fuel,
+            ..Settings::default()
+        };
+        let optimizer = Optimizer::new(&target, settings)?;
+        let scratch = optimizer.scratch();
+        contenders.push((name, optimizer, scratch, Duration::ZERO, 0));
+    }
+    for func in env.module.bodies.keys().step_by(8) {
+        for (_, optimizer, scratch, time, size) in &mut contenders {
+            let start = Instant::now();
+            let code = optimizer.function(env, func, scratch)?;
+            *time += start.elapsed();
+            *size += code.bytes.len();
+        }
+    }
+    for (name, _, _, time, size) in contenders {
+        println!("  {name}: compiled in {time:.2?} to {size} bytes");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! parameter one, and all that is computed for nobody one together: its parts are only right
 //! together.
 
-use crate::graph::{Block, Cfg, Edge, Graph, Imm, Inst, Op, Value, ValueDef};
+use crate::graph::{Cfg, Edge, Graph, Imm, Inst, Op, Value, ValueDef};
 
 use super::{Context, Fuel};
 
@@ -136,9 +136,42 @@ fn meet(states: &[State], param: Value, arg: Value) -> State {
 
 /// What nothing needs that has an effect or decides a branch.
 fn unused(graph: &mut Graph, cfg: &Cfg, scratch: &mut Scratch, fuel: &mut Fuel) -> bool {
-    let Scratch {
-        live, work, edges, ..
-    } = scratch;
+    mark(graph, cfg, scratch);
+    let Scratch { live, edges, .. } = scratch;
+    let is_live = |value: Value| live[value.as_u32() as usize];
+    let entry = graph.entry();
+    let mut changed = false;
+    let mut next = Some(entry);
+    while let Some(block) = next {
+        next = graph.next_block(block);
+        let params = graph.params(block);
+        if block != entry && params.iter().any(|&param| !is_live(param)) {
+            if !changed && !fuel.consume() {
+                return false;
+            }
+            changed = true;
+            edges.clear();
+            edges.extend_from_slice(cfg.preds(block));
+            graph.retain_params(block, edges, |_, param| is_live(param));
+        }
+        let mut inst = graph.first_inst(block);
+        while let Some(current) = inst {
+            inst = graph.next_inst(current);
+            if !graph.results(current).any(is_live) && is_removable(graph, current) {
+                if !changed && !fuel.consume() {
+                    return false;
+                }
+                changed = true;
+                graph.remove_inst(current);
+            }
+        }
+    }
+    changed
+}
+
+/// Finds the values that are live: operands of what stays, and what those are computed from.
+fn mark(graph: &Graph, cfg: &Cfg, scratch: &mut Scratch) {
+    let Scratch { live, work, .. } = scratch;
     live.clear();
     live.resize(graph.num_values(), false);
     work.clear();
@@ -153,59 +186,21 @@ fn unused(graph: &mut Graph, cfg: &Cfg, scratch: &mut Scratch, fuel: &mut Fuel) 
             .filter(|&inst| !is_removable(graph, inst))
         {
             graph.args(inst).iter().for_each(|&arg| mark(arg, work));
-            // Nothing is known of edges that `cfg` does not have: there are such only when the
-            // fuel was gone before the unreachable blocks were, and then nothing is removed.
         }
     }
     while let Some(value) = work.pop() {
         match graph.def(value) {
-            ValueDef::Result(inst, _) if is_removable(graph, inst) => {
-                graph.args(inst).iter().for_each(|&arg| mark(arg, work));
-            }
+            ValueDef::Result(inst, _) => graph.args(inst).iter().for_each(|&arg| mark(arg, work)),
             ValueDef::Param(block, n) => {
+                // Unreachable blocks are gone, or the fuel is and nothing will be removed: either
+                // way `cfg` has all the edges that matter.
                 for &edge in cfg.preds(block) {
                     mark(graph.edge_args(edge)[n as usize], work);
                 }
             }
-            _ => {}
+            ValueDef::Alias(_) | ValueDef::Detached => {}
         }
     }
-    let is_live = |value: Value| live[value.as_u32() as usize];
-    let is_dead =
-        |graph: &Graph, inst: Inst| is_removable(graph, inst) && !graph.results(inst).any(is_live);
-    let entry = graph.entry();
-    let dead = |graph: &Graph, block: Block| {
-        let params = graph.params(block).iter().any(|&param| !is_live(param));
-        (
-            params && block != entry,
-            graph.insts(block).any(|inst| is_dead(graph, inst)),
-        )
-    };
-    if !graph
-        .blocks()
-        .any(|block| dead(graph, block) != (false, false))
-        || !fuel.consume()
-    {
-        return false;
-    }
-    let mut next = Some(entry);
-    while let Some(block) = next {
-        next = graph.next_block(block);
-        let (params, insts) = dead(graph, block);
-        if params {
-            edges.clear();
-            edges.extend_from_slice(cfg.preds(block));
-            graph.retain_params(block, edges, |_, param| is_live(param));
-        }
-        let mut inst = if insts { graph.first_inst(block) } else { None };
-        while let Some(current) = inst {
-            inst = graph.next_inst(current);
-            if is_dead(graph, current) {
-                graph.remove_inst(current);
-            }
-        }
-    }
-    true
 }
 
 /// Whether an instruction can go if nobody uses its results.
