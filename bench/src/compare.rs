@@ -39,7 +39,7 @@ pub fn compare(old: &Report, new: &Report) -> String {
             old.host.cpu, new.host.cpu
         );
     }
-    let (mut noted, mut ratios) = (0, Vec::new());
+    let (mut compared, mut noted, mut ratios) = (0, 0, Vec::new());
     for race in &new.races {
         let same = |r: &&Race| r.kind == race.kind && r.program == race.program;
         let Some(before) = old.races.iter().find(same) else {
@@ -54,6 +54,7 @@ pub fn compare(old: &Report, new: &Report) -> String {
             ) else {
                 continue;
             };
+            compared += 1;
             let ratio = is / was;
             if race.kind == Kind::Run && metric == Metric::Wall {
                 ratios.push(ratio);
@@ -74,7 +75,9 @@ pub fn compare(old: &Report, new: &Report) -> String {
             );
         }
     }
-    if noted == 0 {
+    if compared == 0 {
+        let _ = writeln!(out, "  no race that {subject} ran in both");
+    } else if noted == 0 {
         let _ = writeln!(out, "  nothing beyond noise");
     }
     if !ratios.is_empty() {
@@ -143,6 +146,13 @@ mod tests {
             text.contains("relative to native") && text.contains("nothing beyond noise"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn reports_with_nothing_in_common_say_so() {
+        let old = report(&[("a", &[("us", &[1.0])])]);
+        let new = report(&[("a", &[("them", &[1.0])])]);
+        assert!(compare(&old, &new).contains("no race that them ran in both"));
     }
 
     #[test]

@@ -242,7 +242,10 @@ impl Report {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn report(times: &[(&str, &[(&str, &[f64])])]) -> Report {
+    /// A contender's name and its times.
+    type Times<'a> = (&'a str, &'a [f64]);
+
+    pub(crate) fn report(times: &[(&str, &[Times<'_>])]) -> Report {
         let contender = |name: &str| Contender {
             name: name.to_owned(),
             version: "1 < 2".to_owned(),

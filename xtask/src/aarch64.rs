@@ -33,15 +33,19 @@ const PACKAGES: [&str; 4] = ["bimetal-cli", "bimetal", "bimetal-testkit", "bimet
 /// One guest program at its small size; without the emulator it would be a tenth of a second.
 const GUEST_LIMIT: Duration = Duration::from_secs(120);
 
+/// What the stages are and cost, for `--help`.
+const STAGES: &str = "\
+Stages:
+  sys     the tests of the operating system's layer
+  engine  the tests of the engine, and the unit tests of all libraries below
+  spec    the official test-suite
+  guests  the benchmark programs at small sizes, compiled in three ways, against known results
+
+@TIMES@";
+
 /// Build Bimetal for 64-bit ARM Linux and run it under an emulator.
-///
-/// The stages are `sys` and `engine` (the tests of those crates), `spec` (the official test-suite)
-/// and `guests` (the benchmark programs at small sizes, each compiled in three ways, against their
-/// known results).
-///
-/// Times, on two processors with nothing else to do: the first build 10 minutes, sys and engine
-/// some seconds, spec 3 minutes for one configuration, guests 2 minutes.
 #[derive(Debug, Parser)]
+#[command(after_help = STAGES)]
 pub(crate) struct Args {
     /// Install what is missing with apt (Debian; asks for rights through sudo)
     #[arg(long)]

@@ -239,7 +239,13 @@ impl Contender {
     }
 
     /// The command that runs a module with nothing cached, or `None`.
-    pub(crate) fn start(&self, wasm: &Path, argv0: &str, args: &[&str]) -> Option<Command> {
+    pub(crate) fn start(
+        &self,
+        wasm: &Path,
+        argv0: &str,
+        args: &[&str],
+        scratch: &Path,
+    ) -> Option<Command> {
         let mut command;
         match &self.how {
             Runner::Bimetal { program, flags } => {
@@ -257,13 +263,14 @@ impl Contender {
                     .arg(wasm);
             }
             Runner::Wasmer { program } => {
-                // A cache folder of its own, empty, is the only way to have none.
+                // It has no switch for "no cache"; a folder that nobody used before is one.
+                let cache = tempfile::tempdir_in(scratch).map(tempfile::TempDir::keep);
                 command = Command::new(program);
-                command
-                    .arg("run")
-                    .arg("--disable-cache")
-                    .arg(wasm)
-                    .arg("--");
+                command.env(
+                    "WASMER_CACHE_DIR",
+                    cache.unwrap_or_else(|_| scratch.to_path_buf()),
+                );
+                command.arg("run").arg(wasm).arg("--");
             }
             Runner::Node { program } => {
                 command = Command::new(program);

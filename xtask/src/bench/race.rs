@@ -63,8 +63,9 @@ pub(crate) fn entries(
             let start = STARTS.iter().find(|s| s.0 == name);
             let (arguments, wanted) = start.map_or((&[][..], ""), |s| (s.1, s.2));
             let runners = field.iter().filter_map(|contender| {
-                contender.start(&wasm, name, arguments)?;
-                let (contender, wasm, argv0) = (contender.clone(), wasm.clone(), name.to_owned());
+                contender.start(&wasm, name, arguments, scratch)?;
+                let (contender, wasm) = (contender.clone(), wasm.clone());
+                let (argv0, scratch) = (name.to_owned(), scratch.to_path_buf());
                 let nothing = || Command::new("false");
                 let name = contender.name.clone();
                 let make = move || {

@@ -215,6 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn every_guest_has_a_header() {
+        let folder = crate::process::root().join("wasi/tests/guests");
+        let mut guests = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "c") {
+                let cases = parse(&std::fs::read_to_string(&path).unwrap());
+                assert!(
+                    !cases.unwrap().is_empty(),
+                    "{} is never run",
+                    path.display()
+                );
+                assert!(
+                    path.with_extension("wasm").is_file(),
+                    "{} is not built",
+                    path.display()
+                );
+                guests += 1;
+            }
+        }
+        assert!(guests > 20);
+    }
+
+    #[test]
     fn what_is_not_understood_is_an_error() {
         assert!(parse("// EXIT: 1\n").is_err());
         assert!(parse("// RUN: --directory=x\n").is_err());

@@ -69,8 +69,11 @@ impl Installer {
             fs::create_dir_all(&folder)?;
             self.unpack(&unpacked.join(inner), &folder)?;
         }
-        fs::rename(&unpacked, &place)?;
-        Ok(place)
+        // Another process may have been faster; its copy is as good.
+        match fs::rename(&unpacked, &place) {
+            Err(error) if !place.is_dir() => Err(error.into()),
+            _ => Ok(place),
+        }
     }
 
     /// Registries spell file names differently; dashes and underscores are one.
@@ -98,7 +101,7 @@ impl Installer {
 
     fn download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
         let (name, version) = (package.name, package.version);
-        println!("    fetching {name} {version}");
+        eprintln!("    fetching {name} {version}");
         match package.registry {
             Registry::Python => {
                 let wanted = format!("{name}=={version}");
