@@ -129,12 +129,8 @@ pub(super) unsafe fn enter(
         std::mem::transmute::<*const u8, HostToWasm>(trampoline)(callee, caller, code, args)
     };
     NEWEST.set(activation.previous);
-    let error = (returned == 0).then(|| {
-        // SAFETY: wasm has stopped, so the store is the caller's again, and only the fault
-        // handler of this thread wrote to `fault`.
-        unsafe { reason(&mut *store, (*activation.fault.get()).take()) }
-    });
-    // SAFETY: as above.
+    // Before anything that can unwind.
+    // SAFETY: wasm has stopped, so the context is ours again.
     unsafe {
         (*context).exit_fp = saved.exit_fp;
         (*context).exit_pc = saved.exit_pc;
@@ -143,7 +139,11 @@ pub(super) unsafe fn enter(
         (*context).entry_handler = saved.entry_handler;
         (*context).store = saved.store;
     }
-    error.map_or(Ok(()), Err)
+    if returned != 0 {
+        return Ok(());
+    }
+    // SAFETY: the store is the caller's again.
+    Err(reason(unsafe { &mut *store }, activation.fault.into_inner()))
 }
 
 /// The lowest stack address that wasm may use, entered from here.
