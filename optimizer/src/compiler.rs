@@ -165,7 +165,7 @@ impl Optimizer {
             locate: &locate,
             nodes: &graph.inline_nodes,
         };
-        emit::function(context, &provenance, emit)
+        emit::function(context, &*self.isa.target, &provenance, emit)
     }
 }
 
@@ -195,7 +195,7 @@ impl Compiler for Optimizer {
         Self::with_memory(scratch.as_mut(), |memory| {
             trampoline::build(&self.isa, trampoline, &mut memory.context.func)?;
             emit::compile(&mut memory.context, &*self.isa.target)?;
-            emit::trampoline(&memory.context)
+            emit::trampoline(&memory.context, &*self.isa.target)
         })
     }
 

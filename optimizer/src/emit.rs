@@ -73,6 +73,7 @@ pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<(), 
 /// [`CompileError::Bug`] if there is a relocation that nobody could resolve.
 pub(crate) fn function(
     context: &Context,
+    isa: &dyn TargetIsa,
     provenance: &Provenance<'_>,
     scratch: &mut EmitScratch,
 ) -> Result<FunctionCode, CompileError> {
@@ -85,7 +86,7 @@ pub(crate) fn function(
         .collect::<Result<_, _>>()?;
     Ok(FunctionCode {
         bytes: code.code_buffer().to_vec(),
-        alignment: code.buffer.alignment,
+        alignment: alignment(code, isa),
         relocs,
         sites: sites(code, provenance, scratch),
     })
@@ -95,7 +96,10 @@ pub(crate) fn function(
 ///
 /// # Errors
 /// [`CompileError::Bug`] if there is a relocation.
-pub(crate) fn trampoline(context: &Context) -> Result<TrampolineCode, CompileError> {
+pub(crate) fn trampoline(
+    context: &Context,
+    isa: &dyn TargetIsa,
+) -> Result<TrampolineCode, CompileError> {
     let code = compiled(context)?;
     if let Some(reloc) = code.buffer.relocs().first() {
         return Err(CompileError::Bug(format!(
@@ -105,8 +109,15 @@ pub(crate) fn trampoline(context: &Context) -> Result<TrampolineCode, CompileErr
     }
     Ok(TrampolineCode {
         bytes: code.code_buffer().to_vec(),
-        alignment: code.buffer.alignment,
+        alignment: alignment(code, isa),
     })
+}
+
+/// What the code needs, and what the processor likes (x86-64 decodes 32 bytes at a time).
+fn alignment(code: &CompiledCode, isa: &dyn TargetIsa) -> u32 {
+    code.buffer
+        .alignment
+        .max(isa.function_alignment().preferred)
 }
 
 fn compiled(context: &Context) -> Result<&CompiledCode, CompileError> {

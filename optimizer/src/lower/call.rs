@@ -1,6 +1,8 @@
 //! Calls of wasm functions and of the runtime.
 
-use bimetal_abi::{Builtin, BuiltinReturn, CallMode, TrapCode, VmFuncImport, VmFuncRef, builtins};
+use bimetal_abi::{
+    Builtin, BuiltinReturn, CallMode, TrapCode, VmContextHeader, VmFuncImport, VmFuncRef, builtins,
+};
 use bimetal_codegen::CompileError;
 use bimetal_wasm::{FuncIndex, HeapType, TableIndex, TypeIndex};
 use cranelift_codegen::cursor::Cursor;
@@ -35,7 +37,10 @@ impl Lower<'_> {
                     }
                     CallMode::Cell => {
                         let signature = self.signature(self.env.module.functions[func])?;
-                        let cells = self.vm_pointer(Pointer::Entry);
+                        // Loaded again for each call: a register kept across calls would cost
+                        // a function more than this load does.
+                        let flags = self.flags.mutable(self.cur.func, Region::Cells);
+                        let cells = self.load(POINTER, flags, self.vmctx, VmContextHeader::ENTRY);
                         let code = self.code(cells, defined.index() as u64 * 8);
                         self.cur.ins().call_indirect(signature, code, &values)
                     }
@@ -97,7 +102,13 @@ impl Lower<'_> {
         self.get_all(args, &mut values)?;
         let code = self.code(cell, 0);
         let call = self.cur.ins().call_indirect(signature, code, &values);
-        self.set_call_results(inst, call)
+        self.set_call_results(inst, call)?;
+        // Cranelift makes constants anew in each block that uses them. In a new block the null of
+        // the next address's mask does not occupy a register across this call.
+        let next = self.new_block();
+        self.cur.ins().jump(next, &[]);
+        self.enter(next);
+        Ok(())
     }
 
     /// The code that an entry cell holds now.

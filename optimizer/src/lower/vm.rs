@@ -25,18 +25,16 @@ use crate::signature::POINTER;
 pub(super) enum Pointer {
     Store,
     Builtins,
-    Entry,
     TypeIds,
 }
 
-pub(super) const POINTERS: usize = 4;
+pub(super) const POINTERS: usize = 3;
 
 impl Pointer {
     const fn offset(self) -> u32 {
         match self {
             Pointer::Store => VmContextHeader::STORE,
             Pointer::Builtins => VmContextHeader::BUILTINS,
-            Pointer::Entry => VmContextHeader::ENTRY,
             Pointer::TypeIds => VmContextHeader::TYPE_IDS,
         }
     }
