@@ -70,7 +70,7 @@ pub(crate) fn entries(
                 let name = contender.name.clone();
                 let make = move || {
                     contender
-                        .start(&wasm, &argv0, arguments)
+                        .start(&wasm, &argv0, arguments, &scratch)
                         .unwrap_or_else(nothing)
                 };
                 Some((name, Box::new(make) as Box<dyn Fn() -> Command>))
