@@ -34,6 +34,9 @@ const ARG_WORK: u64 = 16;
 /// After so many looks at a local's history it is taken to be assigned, which is always safe.
 const MAX_HISTORY_LOOKS: u32 = 32;
 
+/// What is found within so many steps is not worth the place in the table.
+const SHORT_WALK: usize = 3;
+
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
@@ -46,6 +49,8 @@ struct VarData {
     history: u32,
     assigned: u32,
     ty: Type,
+    /// Whether `value` was found close by, so that it can be forgotten.
+    transient: bool,
 }
 
 /// An assignment.
@@ -181,6 +186,12 @@ impl Ssa {
     /// Whether the function is too complex to go on.
     pub fn is_exhausted(&self) -> bool {
         self.work > MAX_WORK
+    }
+
+    /// What was counted so far.
+    #[cfg(test)]
+    pub fn work(&self) -> u64 {
+        self.work
     }
 
     /// Counts values that were stored in lists.
@@ -363,6 +374,7 @@ impl Ssa {
                     history: NONE,
                     assigned: 0,
                     ty: Type::I32,
+                    transient: false,
                 },
             );
         }
@@ -374,6 +386,7 @@ impl Ssa {
                 history: NONE,
                 assigned: 0,
                 ty: self.runs.get(run).map_or(Type::I32, |run| run.1),
+                transient: false,
             };
         }
     }
@@ -385,11 +398,12 @@ impl Ssa {
         if self.vars.get(i).is_none_or(|data| data.stamp != current) {
             self.touch(var);
             let data = self.vars[i];
-            if data.stamp > self.base {
+            if data.stamp > self.base && !data.transient {
                 self.insert(data.stamp, var, data.value);
             }
             self.vars[i].stamp = current;
         }
+        self.vars[i].transient = false;
         &mut self.vars[i]
     }
 
@@ -411,6 +425,7 @@ impl Ssa {
             self.place(var).value = value;
         } else if self.vars[var.0 as usize].stamp == stamp {
             self.vars[var.0 as usize].value = value;
+            self.vars[var.0 as usize].transient = false;
         } else {
             self.insert(stamp, var, value);
         }
@@ -470,6 +485,11 @@ impl Ssa {
     /// Looks backwards from the end of `asked`. `None`: a task was begun instead.
     fn walk(&mut self, graph: &mut Graph, var: Var, asked: Block) -> Option<Value> {
         let mut block = asked;
+        let mut steps = 0usize;
+        // The blocks 4, 8, 16 … steps back: what is found is remembered there too, so that
+        // those who come the same way later have it short.
+        let mut milestones = [asked; usize::BITS as usize];
+        let mut num_milestones = 0;
         let value = loop {
             if let Some(value) = self.known(block, var) {
                 if block == asked {
@@ -477,7 +497,11 @@ impl Ssa {
                 }
                 break value;
             }
-            self.work += 1;
+            if steps > SHORT_WALK && steps.is_power_of_two() {
+                milestones[num_milestones] = block;
+                num_milestones += 1;
+            }
+            steps += 1;
             match self.blocks[block].origin {
                 Origin::Single(from) => block = from,
                 Origin::Join { entry, start, end } => {
@@ -486,7 +510,11 @@ impl Ssa {
                         continue;
                     }
                     let param = graph.make_value(self.vars[var.0 as usize].ty);
+                    self.work += steps as u64;
                     self.remember(block, var, param);
+                    for &milestone in &milestones[..num_milestones] {
+                        self.remember(milestone, var, param);
+                    }
                     self.tasks.push(Task {
                         asked,
                         block,
@@ -509,7 +537,16 @@ impl Ssa {
                 }
             }
         };
-        if block != asked {
+        self.work += steps as u64;
+        for &milestone in &milestones[..num_milestones] {
+            self.remember(milestone, var, value);
+        }
+        if self.current == Some(asked) {
+            let close = steps <= SHORT_WALK && block != asked;
+            let data = self.place(var);
+            data.value = value;
+            data.transient = close;
+        } else if steps > SHORT_WALK {
             self.remember(asked, var, value);
         }
         Some(value)

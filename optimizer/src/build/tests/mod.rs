@@ -205,6 +205,35 @@ fn depth_is_no_recursion() {
     build_text(&text).unwrap();
 }
 
+/// What is read after or in each of many constructs is found without going through all of them.
+#[test]
+fn long_functions_are_no_limit() {
+    let n = 100_000;
+    for one in [
+        "local.get 0 if local.get 1 drop end",
+        "local.get 0 if end local.get 1 drop",
+        "block local.get 0 br_if 0 local.get 1 drop end",
+        "local.get 0 if local.get 2 local.set 0 else local.get 1 local.set 3 end",
+        "local.get 0 if loop local.get 1 br_if 0 local.get 2 local.set 0 end end",
+        "block local.get 0 br_if 0 block local.get 1 br_if 0 local.get 2 local.set 0 end end",
+    ] {
+        let body = format!("{one} ").repeat(n);
+        let text = format!("(module (func (param i32 i32 i32 i32) {body}))");
+        let env = env(&text);
+        let mut graph = Graph::new();
+        let mut scratch = BuildScratch::default();
+        build(
+            &env,
+            DefinedFuncIndex::from_u32(0),
+            &mut graph,
+            &mut scratch,
+        )
+        .unwrap();
+        let work = scratch.ssa.work();
+        assert!(work < 150 * n as u64, "{work}: {one}");
+    }
+}
+
 /// Many joins in each of which all locals are assigned, and then all of them are read: as much
 /// work as there is to be had from this many bytes must end in an error or quickly.
 #[test]
