@@ -9,6 +9,7 @@
 
 use std::arch::{asm, naked_asm};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bimetal_abi::{VmContextHeader, VmStoreContext};
 
@@ -177,9 +178,15 @@ pub fn stack_pointer() -> usize {
     sp
 }
 
+/// Whether the system has the cheap way to make other processors fetch anew.
+static EXPEDITED: AtomicBool = AtomicBool::new(false);
+
 /// Once per process, before [`sync_code`].
 pub fn prepare_code_sync() -> io::Result<()> {
-    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE)
+    // Linux has it since 4.16. Emulators and sandboxes may not pass it on.
+    let known = membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE).is_ok();
+    EXPEDITED.store(known, Ordering::Release);
+    Ok(())
 }
 
 /// Makes new code visible to instruction fetch on all processors.
@@ -206,7 +213,15 @@ pub fn sync_code(start: *const u8, len: usize) -> io::Result<()> {
     // SAFETY: barriers.
     unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
 
-    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
+    if EXPEDITED.load(Ordering::Acquire) {
+        return membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+    }
+    // Slow, but as good: it waits until each processor has been in the kernel, and coming back
+    // from there it fetches anew. Where even that is refused, what is left to rely on is that a
+    // thread comes from the kernel some time between the old code's end and the new code's start;
+    // code that was never overwritten is not affected at all.
+    let _ = membarrier(libc::MEMBARRIER_CMD_GLOBAL);
+    Ok(())
 }
 
 fn membarrier(command: libc::c_int) -> io::Result<()> {
