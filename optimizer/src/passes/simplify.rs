@@ -175,7 +175,7 @@ impl Simplifier<'_, '_> {
 
     /// A `branch_if` or a `br_table` with two edges becomes this `branch_if`.
     fn branch(&mut self, inst: Inst, condition: Value, exchange: bool) {
-        let mut hint = match self.graph.imm(inst) {
+        let hint = match self.graph.imm(inst) {
             Imm::Hint(hint) => hint,
             _ => Hint::Unknown,
         };
@@ -188,9 +188,6 @@ impl Simplifier<'_, '_> {
             self.graph.set_target(no, target);
             self.graph.set_edge_args(yes, &others);
             self.graph.set_edge_args(no, &args);
-            if let Hint::Taken(times) = &mut hint {
-                *times = u8::MAX - *times;
-            }
         }
         self.graph
             .replace(inst, Op::BranchIf, &[condition], Imm::Hint(hint));

@@ -33,7 +33,8 @@ pub(super) enum Rewrite {
     Access(Value, Imm),
     /// A jump along this edge.
     Jump(usize),
-    /// A `branch_if` on this value; if the second is set, with its two edges exchanged.
+    /// A `branch_if` on this value, with the two edges of the `br_table` that it was exchanged if
+    /// the second is set.
     Branch(Value, bool),
 }
 
@@ -343,8 +344,15 @@ impl Facts<'_> {
         if graph.target(yes) == graph.target(no) && graph.edge_args(yes) == graph.edge_args(no) {
             return Jump(0);
         }
+        // Edges are not exchanged to save an `eqz`, which costs nothing in a branch: Cranelift
+        // places the second edge's target next, and wasm's order is that of a compiler which has
+        // thought about it.
         match self.truth(condition) {
-            Some((condition, exchanged)) => Branch(condition, exchanged),
+            Some((condition, false)) => Branch(condition, false),
+            Some((negated, true)) => match self.truth(negated) {
+                Some((condition, true)) => Branch(condition, false),
+                _ => Keep,
+            },
             None => Keep,
         }
     }

@@ -335,7 +335,8 @@ block1(v2: i32):
     v3 = i32.const 0
     v4 = i32.ne v2, v3
     v5 = i32.eqz v4
-    branch_if v5, block2, block3
+    v6 = i32.eqz v5
+    branch_if taken=3 v6, block2, block3
 block2:
     return v0
 block3:
@@ -345,9 +346,10 @@ block3:
         expect![[r#"
             func (i32) -> (i32) {
             block0(v0: i32):
-                branch_if taken=55 v0, block2, block1
+                v1 = i32.eqz v0
+                branch_if taken=200 v1, block1, block2
             block1:
-                branch_if v0, block3, block2
+                branch_if taken=3 v0, block2, block3
             block2:
                 return v0
             block3:
