@@ -4,7 +4,8 @@
 //! to a block that only branches on a parameter, if the edge gives it a constant (a truth value
 //! made by one branch and tested by the next). Not if a parameter of the block is used elsewhere,
 //! nor if the target is a loop's header, which keeps the one block before it where later passes
-//! put things. A block that is reached by one jump alone becomes the end of the block that jumps.
+//! put things. A block between one way of a branch and a join stays too: Cranelift would need
+//! another in its stead, and would put it in the way of the other branch. A block that is reached by one jump alone becomes the end of the block that jumps.
 //! Loop headers are never joined: they are named as such from outside.
 
 use crate::graph::{Block, Cfg, Edge, Graph, Imm, Inst, Op, Value, ValueDef};
@@ -16,6 +17,8 @@ use super::{Context, Fuel, dce};
 pub(super) struct Scratch {
     /// By block, its terminator if it does nothing else and edges may go past it.
     passable: Vec<Option<Inst>>,
+    /// By block, how many edges go to it.
+    ways_in: Vec<u32>,
     args: Vec<Value>,
 }
 
@@ -23,14 +26,15 @@ pub(super) struct Scratch {
 const MAX_HOPS: usize = 8;
 
 pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
-    let Scratch { passable, args } = &mut context.scratch.straighten;
+    let scratch = &mut context.scratch.straighten;
     let mut changed = false;
-    if find_passable(graph, passable) {
+    if find_passable(graph, &mut scratch.passable) {
+        count_ways_in(graph, &mut scratch.ways_in);
         let mut block = Some(graph.entry());
         while let Some(current) = block {
             if let Some(inst) = graph.terminator(current) {
                 for edge in graph.edges(inst) {
-                    changed |= follow(graph, edge, passable, args, &mut context.fuel);
+                    changed |= follow(graph, inst, edge, scratch, &mut context.fuel);
                 }
                 changed |= same_edges(graph, inst, &mut context.fuel);
             }
@@ -67,6 +71,14 @@ fn find_passable(graph: &Graph, passable: &mut Vec<Option<Inst>>) -> bool {
     found
 }
 
+fn count_ways_in(graph: &Graph, ways_in: &mut Vec<u32>) {
+    ways_in.clear();
+    ways_in.resize(graph.num_blocks(), 0);
+    for target in graph.blocks().flat_map(|block| graph.successors(block)) {
+        ways_in[target.as_u32() as usize] += 1;
+    }
+}
+
 /// Which parameter of its block a `branch_if` tests.
 fn condition_param(graph: &Graph, block: Block, branch: Inst) -> Option<usize> {
     match graph.def(graph.args(branch)[0]) {
@@ -100,18 +112,31 @@ fn keep_used_params(graph: &Graph, passable: &mut [Option<Inst>]) {
     }
 }
 
-/// Sends an edge past the blocks that do nothing.
+/// Sends an edge of `inst` past the blocks that do nothing.
 fn follow(
     graph: &mut Graph,
+    inst: Inst,
     edge: Edge,
-    passable: &[Option<Inst>],
-    args: &mut Vec<Value>,
+    scratch: &mut Scratch,
     fuel: &mut Fuel,
 ) -> bool {
+    let Scratch {
+        passable,
+        ways_in,
+        args,
+    } = scratch;
+    let branches = graph.edges(inst).len() > 1;
     let mut changed = false;
     for _ in 0..MAX_HOPS {
         let block = graph.target(edge);
-        let Some(next) = way_out(graph, edge, block, passable[block.as_u32() as usize]) else {
+        let i = block.as_u32() as usize;
+        let Some(terminator) = passable[i] else {
+            break;
+        };
+        if branches && ways_in[i] == 1 && graph.op(terminator) == Op::Jump {
+            break;
+        }
+        let Some(next) = way_out(graph, edge, block, terminator) else {
             break;
         };
         if next == edge || !fuel.consume() {
@@ -135,8 +160,7 @@ fn follow(
 
 /// The edge that is always taken out of `block` by whoever came in by `edge`, unless it is better
 /// not to know.
-fn way_out(graph: &Graph, edge: Edge, block: Block, terminator: Option<Inst>) -> Option<Edge> {
-    let terminator = terminator?;
+fn way_out(graph: &Graph, edge: Edge, block: Block, terminator: Inst) -> Option<Edge> {
     let next = match graph.op(terminator) {
         Op::Jump => graph.edge(terminator, 0),
         _ => {
