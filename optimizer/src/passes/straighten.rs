@@ -4,8 +4,9 @@
 //! to a block that only branches on a parameter, if the edge gives it a constant (a truth value
 //! made by one branch and tested by the next). Not if a parameter of the block is used elsewhere,
 //! nor if the target is a loop's header, which keeps the one block before it where later passes
-//! put things. A block between one way of a branch and a join stays too: Cranelift would need
-//! another in its stead, and would put it in the way of the other branch. A block that is reached by one jump alone becomes the end of the block that jumps.
+//! put things. A block between one way of a branch and a join stays too, and one that gives
+//! arguments: Cranelift would need another for each way in its stead, for the moves, and would put
+//! it in the way of the other branch. A block that is reached by one jump alone becomes the end of the block that jumps.
 //! Loop headers are never joined: they are named as such from outside.
 
 use crate::graph::{Block, Cfg, Edge, Graph, Imm, Inst, Op, Value, ValueDef};
@@ -133,8 +134,12 @@ fn follow(
         let Some(terminator) = passable[i] else {
             break;
         };
-        if branches && ways_in[i] == 1 && graph.op(terminator) == Op::Jump {
-            break;
+        if branches && graph.op(terminator) == Op::Jump {
+            // With arguments it is also what several ways share.
+            let moves = !graph.edge_args(graph.edge(terminator, 0)).is_empty();
+            if moves || ways_in[i] == 1 {
+                break;
+            }
         }
         let Some(next) = way_out(graph, edge, block, terminator) else {
             break;

@@ -455,50 +455,47 @@ fn jumps_skip_blocks_that_only_jump() {
 block0(v0: i32, v1: i32):
     branch_if v0, block1(v1), block2
 block1(v2: i32):
-    jump block3(v0, v2)
+    jump block3
 block2:
     global.set global0 v0
-    branch_if v1, OTHER
-block3(v3: i32, v4: i32):
-    v5 = i32.add v3, v4
-    return v5
+    branch_if v1, OTHER, block3
+block3:
+    return v1
 }
 ";
     let both = ["straighten", "dce"];
     check(
         &both,
-        &text.replace("OTHER", "block1(v0), block3(v1, v1)"),
+        &text.replace("OTHER", "block1(v0)"),
         expect![[r#"
-            func (i32, i32) -> (i32) {
-            block0(v0: i32, v1: i32):
-                branch_if v0, block3(v0, v1), block2
-            block2:
-                global.set global0 v0
-                branch_if v1, block3(v0, v0), block3(v1, v1)
-            block3(v3: i32, v4: i32):
-                v5 = i32.add v3, v4
-                return v5
-            }
-        "#]],
+        func (i32, i32) -> (i32) {
+        block0(v0: i32, v1: i32):
+            branch_if v0, block3, block2
+        block2:
+            global.set global0 v0
+            jump block3
+        block3:
+            return v1
+        }
+    "#]],
     );
     // With one way in it is where the moves of that way have their place.
     check(
         &both,
-        &text.replace("OTHER", "block3(v0, v0), block3(v1, v1)"),
+        &text.replace("OTHER", "block3"),
         expect![[r#"
-            func (i32, i32) -> (i32) {
-            block0(v0: i32, v1: i32):
-                branch_if v0, block1, block2
-            block1:
-                jump block3(v0, v1)
-            block2:
-                global.set global0 v0
-                branch_if v1, block3(v0, v0), block3(v1, v1)
-            block3(v3: i32, v4: i32):
-                v5 = i32.add v3, v4
-                return v5
-            }
-        "#]],
+        func (i32, i32) -> (i32) {
+        block0(v0: i32, v1: i32):
+            branch_if v0, block1, block2
+        block1:
+            jump block3
+        block2:
+            global.set global0 v0
+            jump block3
+        block3:
+            return v1
+        }
+    "#]],
     );
 }
 
