@@ -31,8 +31,11 @@ pub(crate) struct Entry {
     program: String,
     /// What the output begins with, when it is the right one.
     wanted: String,
-    runners: Vec<(String, Box<dyn Fn() -> Command>)>,
+    runners: Vec<(String, MakeCommand)>,
 }
+
+/// Gives a fresh command for each round; `None` from one who cannot do this at all.
+type MakeCommand = Box<dyn Fn() -> Option<Command>>;
 
 /// What there is to race of a kind, prepared.
 pub(crate) fn entries(
@@ -43,45 +46,40 @@ pub(crate) fn entries(
 ) -> Result<Vec<Entry>> {
     match kind {
         Kind::Run => guest_entries(args, field, scratch),
-        Kind::Compile => real_entries(&LARGE_MODULES, args, |name, wasm| {
-            let runners = field.iter().filter_map(|contender| {
-                contender.compile(&wasm, scratch)?;
-                let (contender, wasm, scratch) =
-                    (contender.clone(), wasm.clone(), scratch.to_path_buf());
-                let nothing = || Command::new("false");
-                let name = contender.name.clone();
-                let make = move || contender.compile(&wasm, &scratch).unwrap_or_else(nothing);
-                Some((name, Box::new(make) as Box<dyn Fn() -> Command>))
-            });
-            Entry {
-                program: name.to_owned(),
-                wanted: String::new(),
-                runners: runners.collect(),
-            }
+        Kind::Compile => real_entries(&LARGE_MODULES, args, |name, wasm| Entry {
+            program: name.to_owned(),
+            wanted: String::new(),
+            runners: runners(field, scratch, move |contender, scratch| {
+                contender.compile(&wasm, scratch)
+            }),
         }),
         Kind::Start => real_entries(&STARTS.map(|(name, ..)| name), args, |name, wasm| {
             let start = STARTS.iter().find(|s| s.0 == name);
             let (arguments, wanted) = start.map_or((&[][..], ""), |s| (s.1, s.2));
-            let runners = field.iter().filter_map(|contender| {
-                contender.start(&wasm, name, arguments, scratch)?;
-                let (contender, wasm) = (contender.clone(), wasm.clone());
-                let (argv0, scratch) = (name.to_owned(), scratch.to_path_buf());
-                let nothing = || Command::new("false");
-                let name = contender.name.clone();
-                let make = move || {
-                    contender
-                        .start(&wasm, &argv0, arguments, &scratch)
-                        .unwrap_or_else(nothing)
-                };
-                Some((name, Box::new(make) as Box<dyn Fn() -> Command>))
-            });
+            let argv0 = name.to_owned();
             Entry {
                 program: name.to_owned(),
                 wanted: wanted.to_owned(),
-                runners: runners.collect(),
+                runners: runners(field, scratch, move |contender, scratch| {
+                    contender.start(&wasm, &argv0, arguments, scratch)
+                }),
             }
         }),
     }
+}
+
+/// The same thing done by every contender.
+fn runners(
+    field: &[Contender],
+    scratch: &Path,
+    make: impl Fn(&Contender, &Path) -> Option<Command> + Clone + 'static,
+) -> Vec<(String, MakeCommand)> {
+    let runner = |contender: &Contender| {
+        let (make, owned, scratch) = (make.clone(), contender.clone(), scratch.to_path_buf());
+        let command: MakeCommand = Box::new(move || make(&owned, &scratch));
+        (contender.name.clone(), command)
+    };
+    field.iter().map(runner).collect()
 }
 
 fn guest_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec<Entry>> {
@@ -101,11 +99,9 @@ fn guest_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec
                 continue;
             };
             let owned = contender.clone();
-            let make = move || owned.run(&prepared, &[size.to_string()]);
-            runners.push((
-                contender.name.clone(),
-                Box::new(make) as Box<dyn Fn() -> Command>,
-            ));
+            let command: MakeCommand =
+                Box::new(move || Some(owned.run(&prepared, &[size.to_string()])));
+            runners.push((contender.name.clone(), command));
         }
         entries.push(Entry {
             program: guest.name.to_owned(),
@@ -153,18 +149,15 @@ pub(crate) fn run(kind: Kind, rounds: u32, entries: &[Entry]) -> Result<(Vec<Rac
             for (name, command) in &entry.runners {
                 bar.set_message(format!("{} {name}", entry.program));
                 let out = failed.iter().any(|(n, who)| *n == number && who == name);
-                if !out {
-                    match measure(&mut command(), &entry.wanted) {
-                        Ok(sample) => races[number]
-                            .samples
-                            .entry(name.clone())
-                            .or_default()
-                            .push(sample),
+                if let Some(mut command) = command().filter(|_| !out) {
+                    let samples = &mut races[number].samples;
+                    match measure(&mut command, &entry.wanted) {
+                        Ok(sample) => samples.entry(name.clone()).or_default().push(sample),
                         Err(error) => {
                             bar.suspend(|| {
                                 eprintln!("{name} is out of {}: {error:#}", entry.program)
                             });
-                            races[number].samples.remove(name);
+                            samples.remove(name);
                             failed.push((number, name.clone()));
                         }
                     }
