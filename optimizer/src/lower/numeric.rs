@@ -210,7 +210,7 @@ impl Lower<'_> {
         if signed {
             let dividend = self.get(args[0])?;
             let ty = self.cur.func.dfg.value_type(divisor);
-            let minus_one = self.cur.ins().iconst(ty, -1_i64 & mask(ty));
+            let minus_one = self.cur.ins().iconst(ty, all_ones(ty));
             let least = self.iconst(ty, 1 << (ty.bits() - 1));
             let by_minus_one = self.cur.ins().icmp(IntCC::Equal, divisor, minus_one);
             let is_least = self.cur.ins().icmp(IntCC::Equal, dividend, least);
@@ -311,8 +311,8 @@ impl Lower<'_> {
     }
 }
 
-/// The bits of an integer type.
-fn mask(ty: Type) -> i64 {
+/// -1 as Cranelift wants it: no bits above the type's.
+fn all_ones(ty: Type) -> i64 {
     if ty == types::I64 {
         -1
     } else {

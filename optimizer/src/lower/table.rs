@@ -60,11 +60,11 @@ impl Lower<'_> {
                 let (place, flags) =
                     self.element_place(table, args[0], TrapCode::TableOutOfBounds)?;
                 let value = self.load(POINTER, flags, place, 0);
-                let value = self.from_element(table, value);
+                let value = self.element_as_ref(table, value);
                 self.set(self.graph.result(inst), value);
             }
             (Op::TableSet, Imm::Table(table)) => {
-                let value = self.to_element(args[1])?;
+                let value = self.ref_as_element(args[1])?;
                 let (place, flags) =
                     self.element_place(table, args[0], TrapCode::TableOutOfBounds)?;
                 self.store_op(Opcode::Store, flags, value, place, 0);
@@ -76,7 +76,7 @@ impl Lower<'_> {
             }
             (Op::TableGrow, Imm::Table(table)) => {
                 let number = self.number(table.as_u32());
-                let element = self.to_element(args[0])?;
+                let element = self.ref_as_element(args[0])?;
                 let delta = self.wide(args[1])?;
                 if let Some(length) =
                     self.call_builtin(Builtin::table_grow, &[number, delta, element])
@@ -88,7 +88,7 @@ impl Lower<'_> {
             (Op::TableFill, Imm::Table(table)) => {
                 let number = self.number(table.as_u32());
                 let at = self.wide(args[0])?;
-                let element = self.to_element(args[1])?;
+                let element = self.ref_as_element(args[1])?;
                 let length = self.wide(args[2])?;
                 self.call_builtin(Builtin::table_fill, &[number, at, element, length]);
             }
@@ -180,7 +180,7 @@ impl Lower<'_> {
     }
 
     /// The 64 bits of an element as a reference.
-    fn from_element(&mut self, table: TableIndex, element: Value) -> Value {
+    fn element_as_ref(&mut self, table: TableIndex, element: Value) -> Value {
         if self.is_extern(table) {
             self.cur.ins().ireduce(types::I32, element)
         } else {
@@ -189,7 +189,7 @@ impl Lower<'_> {
     }
 
     /// A reference as the 64 bits of an element.
-    fn to_element(&mut self, value: graph::Value) -> Result<Value, CompileError> {
+    fn ref_as_element(&mut self, value: graph::Value) -> Result<Value, CompileError> {
         self.wide(value)
     }
 
