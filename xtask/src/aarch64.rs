@@ -13,7 +13,8 @@ mod tools;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use bimetal_bench::PROGRAMS;
 use clap::{Parser, ValueEnum};
 
+use crate::guests;
 use crate::process::{root, run_measured, shown};
 use tools::Tools;
 
@@ -40,6 +42,7 @@ Stages:
   engine  the tests of the engine, and the unit tests of all libraries below
   spec    the official test-suite
   guests  the benchmark programs at small sizes, compiled in three ways, against known results
+  wasi    the guests of the WASI tests, as `cargo xtask guests --run` runs them
 
 @TIMES@";
 
@@ -53,9 +56,9 @@ pub(crate) struct Args {
     /// Processes that build at once [default: Cargo's own]
     #[arg(long, value_name = "N")]
     jobs: Option<u32>,
-    /// Run the official test-suite in all of its configurations, not just the usual one
+    /// Run the official test-suite in one of its configurations, not in all
     #[arg(long)]
-    all_configurations: bool,
+    quick: bool,
     /// Go on after a stage that failed, to see all that is wrong
     #[arg(long)]
     keep_going: bool,
@@ -69,6 +72,7 @@ enum Stage {
     Engine,
     Spec,
     Guests,
+    Wasi,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -101,9 +105,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 selection.push("--lib".into());
                 chore.test(&selection, &[])
             }
-            Stage::Spec if args.all_configurations => chore.test(&tests_of("testkit")?, &[]),
-            Stage::Spec => chore.test(&["--test".into(), "spec".into()], &["direct/"]),
+            Stage::Spec if args.quick => {
+                chore.test(&["--test".into(), "spec".into()], &["direct/"])
+            }
+            Stage::Spec => chore.test(&tests_of("testkit")?, &[]),
             Stage::Guests => chore.guests(),
+            Stage::Wasi => chore.wasi(),
         });
         if !passed {
             failed.push(name.to_owned());
@@ -218,10 +225,35 @@ impl Chore {
         command
     }
 
-    /// Every benchmark program, lazily and eagerly compiled and without optimisations.
-    fn guests(&self) -> Result<()> {
+    fn program(&self) -> Result<PathBuf> {
         let program = folder().join(TARGET).join("debug").join("bimetal");
         ensure!(program.is_file(), "the build left no {}", program.display());
+        Ok(program)
+    }
+
+    /// The WASI guests under the whole program, as `cargo xtask guests --run` runs them.
+    fn wasi(&self) -> Result<()> {
+        // That chore takes one program to run guests with, without arguments.
+        let launcher = folder().join("bimetal-emulated");
+        let word = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
+        let mut script = "#!/bin/sh\n".to_owned();
+        for (name, value) in self.tools.environment() {
+            script += &format!("export {name}={}\n", word(value));
+        }
+        let (emulator, program) = (word(&self.tools.emulator), word(&self.program()?));
+        script += &format!("exec {emulator} {program} \"$@\"\n");
+        fs::write(&launcher, script)?;
+        fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755))?;
+        let words = ["guests", "--run", "--runtime"].map(OsString::from);
+        let args = guests::Args::parse_from(words.into_iter().chain([launcher.into_os_string()]));
+        let code = guests::run(&args)?;
+        ensure!(code == ExitCode::SUCCESS, "some cases failed");
+        Ok(())
+    }
+
+    /// Every benchmark program, lazily and eagerly compiled and without optimisations.
+    fn guests(&self) -> Result<()> {
+        let program = self.program()?;
         let mut failed = 0;
         for guest in &PROGRAMS {
             let file = root()

@@ -162,7 +162,7 @@ impl Check {
         })
     }
 
-    /// The working folder, which programs see as `/work`.
+    /// The working folder, which programs see as `/job`.
     pub(crate) fn work(&self) -> &Path {
         self.work.path()
     }
@@ -196,7 +196,7 @@ impl Check {
         let wasm = invocation.wasm.unwrap_or(&self.wasm);
         let mut command = Command::new(&self.runtime);
         command.arg("run");
-        let work = (self.work().to_path_buf(), "/work");
+        let work = (self.work().to_path_buf(), "/job");
         for (host, guest) in invocation.dirs.iter().chain(std::iter::once(&work)) {
             command
                 .arg("--dir")
@@ -235,7 +235,7 @@ pub(crate) struct Invocation<'a> {
     pub(crate) wasm: Option<&'a Path>,
     pub(crate) args: &'a [&'a str],
     pub(crate) argv0: Option<&'a str>,
-    /// Directories beside `/work`: host folder and guest name.
+    /// Directories beside `/job`: host folder and guest name.
     pub(crate) dirs: &'a [(PathBuf, &'a str)],
     pub(crate) env: &'a [(&'a str, &'a str)],
     pub(crate) stdin: &'a str,

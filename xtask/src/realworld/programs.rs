@@ -107,7 +107,7 @@ fn cpython(check: &mut Check) -> Result<()> {
     check.step("workload");
     fs::write(check.work().join("workload.py"), WORKLOAD)?;
     let invocation = Invocation {
-        args: &["/work/workload.py", "20000"],
+        args: &["/job/workload.py", "20000"],
         ..Invocation::default()
     };
     check.prints(WORKLOAD_PRINTS, &invocation)?;
@@ -172,9 +172,9 @@ swapped = re.sub(r"(ba|ko)(mi)", lambda m: m.group(2) + m.group(1), text)
 document = {"words": table, "top": table.most_common(3), "nested": [{"n": i, "s": str(i) * 3, "f": i / 8} for i in range(1000)]}
 dumped = json.dumps(document)
 assert json.loads(dumped)["nested"][999]["f"] == 124.875
-with open("/work/out.json", "w") as out:
+with open("/job/out.json", "w") as out:
     out.write(dumped)
-with open("/work/out.json") as back:
+with open("/job/out.json") as back:
     assert json.load(back)["words"] == dict(table)
 numbers = {i: i * i % 1009 for i in range(count)}
 print(len(table), table.most_common(1)[0], len(found))
@@ -233,9 +233,9 @@ fn clang(check: &mut Check) -> Result<()> {
         "-Wall",
         "-Werror",
         "-c",
-        "/work/hello.c",
+        "/job/hello.c",
         "-o",
-        "/work/hello.o",
+        "/job/hello.o",
     ];
     let invocation = Invocation {
         args: &args,
@@ -250,7 +250,7 @@ fn clang(check: &mut Check) -> Result<()> {
         check.work().join("wrong.c"),
         "int main(void) { return undeclared; }\n",
     )?;
-    let args = ["-c", "/work/wrong.c", "-o", "/work/wrong.o"];
+    let args = ["-c", "/job/wrong.c", "-o", "/job/wrong.o"];
     let invocation = Invocation {
         args: &args,
         argv0: Some("clang"),
@@ -270,11 +270,11 @@ fn clang(check: &mut Check) -> Result<()> {
         "wasm32",
         "-L/usr/lib/wasm32-wasip1",
         "/usr/lib/wasm32-wasip1/crt1-command.o",
-        "/work/hello.o",
+        "/job/hello.o",
         "-lc",
         "/usr/lib/wasm32-unknown-wasip1/libclang_rt.builtins.a",
         "-o",
-        "/work/hello.wasm",
+        "/job/hello.wasm",
     ];
     let invocation = Invocation {
         args: &args,
@@ -315,9 +315,9 @@ fn gcc(check: &mut Check) -> Result<()> {
         "-quiet",
         "-O2",
         "-mmcu=avr5",
-        "/work/blink.c",
+        "/job/blink.c",
         "-o",
-        "/work/blink.s",
+        "/job/blink.s",
     ];
     check.run(
         0,
@@ -346,13 +346,7 @@ fn gcc(check: &mut Check) -> Result<()> {
         check.work().join("wrong.c"),
         "int main(void) { return undeclared; }\n",
     )?;
-    let args = [
-        "-quiet",
-        "-mmcu=avr5",
-        "/work/wrong.c",
-        "-o",
-        "/work/wrong.s",
-    ];
+    let args = ["-quiet", "-mmcu=avr5", "/job/wrong.c", "-o", "/job/wrong.s"];
     let run = check.run(
         1,
         &Invocation {
@@ -384,7 +378,7 @@ fn resvg(check: &mut Check) -> Result<()> {
     check.run(
         0,
         &Invocation {
-            args: &["/work/in.svg", "/work/out.png"],
+            args: &["/job/in.svg", "/job/out.png"],
             ..Invocation::default()
         },
     )?;
@@ -404,7 +398,7 @@ fn resvg(check: &mut Check) -> Result<()> {
     ensure!(png.len() > 2000, "the picture has only {} bytes", png.len());
 
     check.step("twice as large");
-    let args = ["--zoom", "2", "/work/in.svg", "/work/twice.png"];
+    let args = ["--zoom", "2", "/job/in.svg", "/job/twice.png"];
     check.run(
         0,
         &Invocation {
@@ -423,7 +417,7 @@ fn resvg(check: &mut Check) -> Result<()> {
 
 fn flite(check: &mut Check) -> Result<()> {
     check.step("text to wav");
-    let args = ["-t", "Two metals make one blade.", "-o", "/work/out.wav"];
+    let args = ["-t", "Two metals make one blade.", "-o", "/job/out.wav"];
     check.run(
         0,
         &Invocation {
