@@ -1,6 +1,7 @@
 //! The runtime's functions that generated code calls.
 //!
 //! One line each; the compiler's signatures, the engine's table and the stubs are derived from it.
+//! Code holds their numbers, so new ones come last.
 
 /// A parameter's type. All builtins take the `vmctx` of the caller first, which is not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,10 @@ macro_rules! for_each_builtin {
             nearest_f32(F32) -> F32;
             "`f64.nearest`, where the processor has none."
             nearest_f64(F64) -> F64;
+            "An interrupt was requested: go on, or stop."
+            interrupt() -> Status;
+            "Fuel ran out, `VmStoreContext.fuel` says by how much: go on with what is there then, or stop."
+            out_of_fuel() -> Status;
         }
     };
 }

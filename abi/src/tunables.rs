@@ -27,6 +27,10 @@ pub struct Tunables {
     pub signals_based_traps: bool,
     /// Whether an out-of-bounds index is also masked under misspeculation (Spectre variant 1).
     pub spectre_mitigation: bool,
+    /// Whether functions and loops look at `VmStoreContext.interrupt`.
+    pub interrupts: bool,
+    /// Whether code counts in `VmStoreContext.fuel` what it executes.
+    pub fuel: bool,
 }
 
 impl Default for Tunables {
@@ -38,6 +42,8 @@ impl Default for Tunables {
             memory_guard: 32 << 20,
             signals_based_traps: true,
             spectre_mitigation: true,
+            interrupts: false,
+            fuel: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! structure's constants). Pointers are raw and owned by the engine; nothing here dereferences.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
 /// The fixed start of every instance context; the variable part follows as
 /// [`VmOffsets`](crate::VmOffsets) lays it out.
@@ -91,6 +91,8 @@ pub struct VmStoreContext {
     pub entry_handler: usize,
     /// The engine's own store; opaque to generated code.
     pub store: *mut u8,
+    /// Not zero when something wants wasm code to call `interrupt`. Written by any thread.
+    pub interrupt: AtomicU32,
 }
 
 impl VmStoreContext {
@@ -108,6 +110,8 @@ impl VmStoreContext {
     pub const ENTRY_SP: u32 = offset_of!(Self, entry_sp) as u32;
     /// Offset of `entry_handler`.
     pub const ENTRY_HANDLER: u32 = offset_of!(Self, entry_handler) as u32;
+    /// Offset of `interrupt`.
+    pub const INTERRUPT: u32 = offset_of!(Self, interrupt) as u32;
 }
 
 /// A function reference: what a non-null `funcref` points to.

@@ -123,6 +123,14 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "invoke")]
     pub compile_only: bool,
 
+    /// Tell a profiler about the code: `perf` by /tmp/perf-PID.map, or by ./jit-PID.dump
+    #[arg(long, value_name = "FORM", value_enum)]
+    pub profile: Option<Profile>,
+
+    /// Write a core dump of a guest that traps (its memories, globals and stack) to FILE
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub coredump: Option<PathBuf>,
+
     /// Say on standard error what is going on
     #[arg(short, long)]
     pub verbose: bool,
@@ -233,6 +241,15 @@ impl ValueEnum for OptLevel {
             bimetal::OptLevel::Full => "2",
         }))
     }
+}
+
+/// `--profile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Names and addresses, in /tmp/perf-PID.map
+    Perf,
+    /// The code too, in ./jit-PID.dump, for `perf record -k mono` and `perf inject --jit`
+    Jitdump,
 }
 
 /// `--dump`.

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bimetal::{Context, Engine, Error, ErrorKind, Linker, Module, Result, Store};
+use bimetal::{
+    Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result, Store,
+};
 use bimetal_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxBuilder};
 
-use crate::args::RunArgs;
+use crate::args::{Profile, RunArgs};
 use crate::environment::{self, Environment, Host, Started};
 use crate::output::{self, Log};
 use crate::progress::CompileProgress;
@@ -52,7 +54,48 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let outcome = execute(args, &module, environment, &linker, &mut store, guest_args);
     log.say(format_args!("ran for {:.3?}", start.elapsed()));
     log.say(compiled(&module));
+    if let Some(profile) = args.profile {
+        say_profile(profile, log);
+    }
+    if let (Some(file), Err(error)) = (&args.coredump, &outcome) {
+        write_core_dump(file, error, &store, args, log);
+    }
     outcome
+}
+
+/// Says where the profiler's file is, or that there is none.
+fn say_profile(profile: Profile, log: Log) {
+    let pid = std::process::id();
+    let path = match profile {
+        Profile::Perf => format!("/tmp/perf-{pid}.map"),
+        Profile::Jitdump => format!("jit-{pid}.dump"),
+    };
+    if Path::new(&path).exists() {
+        log.say(format_args!("for the profiler: {path}"));
+    } else {
+        output::note(format_args!("warning: `{path}` could not be written"));
+    }
+}
+
+/// Writes a core dump if the guest trapped. That it cannot be written must not hide the trap.
+fn write_core_dump(file: &Path, error: &Error, store: &Store<Host>, args: &RunArgs, log: Log) {
+    let (ErrorKind::Trap, Some(backtrace)) = (error.kind(), error.backtrace()) else {
+        return;
+    };
+    let guest = args.file_and_args.first().map(Path::new);
+    let name = guest.map(load::display_name).unwrap_or_default();
+    let dump = backtrace.core_dump(store, &name);
+    match std::fs::write(file, &dump) {
+        Ok(()) => log.say(format_args!(
+            "core dump: {}, {}",
+            file.display(),
+            output::bytes(dump.len() as u64)
+        )),
+        Err(error) => output::note(format_args!(
+            "warning: the core dump `{}` could not be written: {error}",
+            file.display()
+        )),
+    }
 }
 
 /// Reads the module, and compiles it if it is to be done before the start.
@@ -61,6 +104,11 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let eager = args.eager || args.compile_only;
     let mut config = args.code.config();
     config.lazy(!eager);
+    config.profiler(match args.profile {
+        None => ProfilingStrategy::None,
+        Some(Profile::Perf) => ProfilingStrategy::PerfMap,
+        Some(Profile::Jitdump) => ProfilingStrategy::JitDump,
+    });
     let progress = eager.then(|| CompileProgress::install(&mut config));
     let engine = Engine::new(&config)?;
 

@@ -1,11 +1,14 @@
 //! Where wasm code was.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bimetal_wasm::FuncIndex;
 
-use crate::Module;
+use crate::config::WasmBacktraceDetails;
+use crate::module::{Module, ModuleInner};
+use crate::store::AsContext;
+use crate::symbols::{Demangled, FrameSymbol, Printable};
 
 /// The wasm frames of a stack, innermost first; host frames between them are not shown.
 ///
@@ -19,9 +22,11 @@ pub struct WasmBacktrace {
 /// One frame.
 #[derive(Clone, Debug)]
 pub struct FrameInfo {
-    pub(crate) module: Module,
-    pub(crate) func: FuncIndex,
-    pub(crate) offset: Option<usize>,
+    module: Module,
+    func: FuncIndex,
+    offset: Option<usize>,
+    /// Looked up when asked for.
+    symbols: OnceLock<Box<[FrameSymbol]>>,
 }
 
 impl WasmBacktrace {
@@ -29,6 +34,48 @@ impl WasmBacktrace {
         WasmBacktrace {
             frames: frames.into(),
             truncated,
+        }
+    }
+
+    /// The frames of the wasm code of `store` that called this host code, innermost first; none if
+    /// none did, or if the engine's configuration wants no backtraces.
+    ///
+    /// ```
+    /// use bimetal::{Caller, Engine, Linker, Module, Store, WasmBacktrace};
+    ///
+    /// let engine = Engine::default();
+    /// let mut linker = Linker::new(&engine);
+    /// linker.func_wrap("host", "who", |caller: Caller<'_, ()>| {
+    ///     let backtrace = WasmBacktrace::capture(&caller);
+    ///     assert_eq!(backtrace.frames()[0].func_name(), Some("f"));
+    /// })?;
+    /// let module = Module::new(&engine, r#"(module
+    ///     (import "host" "who" (func $who))
+    ///     (func $f (export "f") (call $who)))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = linker.instantiate(&mut store, &module)?;
+    /// instance.get_typed_func::<(), ()>(&mut store, "f")?.call(&mut store, ())?;
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn capture(store: impl AsContext) -> WasmBacktrace {
+        let max = store.as_context().engine().config().backtrace_frames();
+        WasmBacktrace::capture_up_to(store, max)
+    }
+
+    /// Like [`WasmBacktrace::capture`], also if the configuration wants no backtraces.
+    pub fn force_capture(store: impl AsContext) -> WasmBacktrace {
+        let config = store.as_context().engine().config().backtrace_frames();
+        let max = match config {
+            0 => 256,
+            max => max,
+        };
+        WasmBacktrace::capture_up_to(store, max)
+    }
+
+    fn capture_up_to(store: impl AsContext, max: usize) -> WasmBacktrace {
+        match max {
+            0 => WasmBacktrace::new(Vec::new(), false),
+            max => crate::vm::store_backtrace(store.as_context().opaque(), max),
         }
     }
 
@@ -44,6 +91,59 @@ impl WasmBacktrace {
 }
 
 impl FrameInfo {
+    pub(crate) fn new(module: Module, func: FuncIndex, offset: Option<usize>) -> FrameInfo {
+        FrameInfo {
+            module,
+            func,
+            offset,
+            symbols: OnceLock::new(),
+        }
+    }
+
+    /// Where this is in the source, by the module's debug information (DWARF): the innermost
+    /// inlined function first, the function itself last. Empty without such information, if it
+    /// cannot be read, or if the configuration does not want it. The first call can take a while.
+    pub fn symbols(&self) -> &[FrameSymbol] {
+        self.symbols.get_or_init(|| {
+            let inner = self.module.inner();
+            let wanted = inner.engine.config().backtrace_details != WasmBacktraceDetails::Disable;
+            match self.offset {
+                Some(offset) if wanted => inner.symbols.lookup(inner.wasm(), offset).into(),
+                _ => Box::default(),
+            }
+        })
+    }
+
+    /// Over several lines, those after the first indented by `indent` spaces.
+    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize) -> fmt::Result {
+        if let Some(offset) = self.offset {
+            write!(f, "{offset:#8x} - ")?;
+        }
+        let function = FunctionName(self.module.inner(), self.func);
+        let symbols = self.symbols();
+        if symbols.is_empty() {
+            return write!(f, "{function}");
+        }
+        // Under the function's name, behind the offset.
+        let indent = indent + 11;
+        for (i, symbol) in symbols.iter().enumerate() {
+            if i > 0 {
+                write!(f, "\n{:indent$}", "")?;
+            }
+            // The function itself is called what the module calls it.
+            match symbol.name() {
+                Some(name) if i + 1 < symbols.len() => {
+                    write!(f, "{}!{}", ModuleName(self.module.inner()), Demangled(name))?;
+                }
+                _ => write!(f, "{function}")?,
+            }
+            if symbol.file().is_some() {
+                write!(f, "\n{:indent$}    at ", "")?;
+                symbol.write_place(f)?;
+            }
+        }
+        Ok(())
+    }
     /// The module.
     pub fn module(&self) -> &Module {
         &self.module
@@ -86,7 +186,8 @@ impl fmt::Display for WasmBacktrace {
         };
         for (i, frame) in self.frames.iter().enumerate() {
             if !skipped.contains(&i) {
-                write!(f, "\n    {i:>3}: {frame}")?;
+                write!(f, "\n    {i:>3}: ")?;
+                frame.write(f, 9)?;
             } else if i == skipped.start && !self.truncated {
                 write!(f, "\n         … {} more frames …", skipped.len())?;
             }
@@ -99,14 +200,31 @@ impl fmt::Display for WasmBacktrace {
 }
 
 impl fmt::Display for FrameInfo {
+    /// Offset, module and function; with debug information also where in the source that is, and
+    /// what was inlined there, over several lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(offset) = self.offset {
-            write!(f, "{offset:#8x} - ")?;
-        }
-        f.write_str(self.module.name().unwrap_or("<module>"))?;
-        match self.func_name() {
-            Some(name) => write!(f, "!{:#}", rustc_demangle::demangle(name)),
-            None => write!(f, "!<function {}>", self.func.as_u32()),
+        self.write(f, 0)
+    }
+}
+
+struct ModuleName<'a>(&'a ModuleInner);
+
+impl fmt::Display for ModuleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.wasm().names().module.as_deref();
+        write!(f, "{}", Printable(name.unwrap_or("<module>")))
+    }
+}
+
+/// `module!function`, demangled, for people and profilers.
+pub(crate) struct FunctionName<'a>(pub(crate) &'a ModuleInner, pub(crate) FuncIndex);
+
+impl fmt::Display for FunctionName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}!", ModuleName(self.0))?;
+        match self.0.wasm().func_name(self.1) {
+            Some(name) => write!(f, "{}", Demangled(name)),
+            None => write!(f, "<function {}>", self.1.as_u32()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How an engine is to behave.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bimetal_abi::Tunables;
@@ -29,7 +30,41 @@ pub struct Config {
     pub(crate) parallel: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) progress: Option<Progress>,
+    pub(crate) backtrace_frames: Option<NonZeroUsize>,
+    pub(crate) backtrace_details: WasmBacktraceDetails,
+    pub(crate) profiler: ProfilingStrategy,
 }
+
+/// Whether backtraces have source lines, read from a module's debug information.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WasmBacktraceDetails {
+    /// They have. The debug information is read when a backtrace is shown, not before.
+    #[default]
+    Enable,
+    /// They have not.
+    Disable,
+    /// They have if the variable `BIMETAL_BACKTRACE_DETAILS` is set to something else than `0`
+    /// when the engine's configuration is made.
+    Environment,
+}
+
+/// Who is told about machine code, so that a profiler can name it.
+///
+/// If the file cannot be written that is reported once, by `tracing`, and changes nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProfilingStrategy {
+    /// Nobody.
+    #[default]
+    None,
+    /// `perf` and others, by `/tmp/perf-PID.map`: addresses and names.
+    PerfMap,
+    /// `perf inject --jit`, by `jit-PID.dump` in the current directory: the code as well. Record
+    /// with `perf record -k mono`.
+    JitDump,
+}
+
+const DEFAULT_FRAMES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 impl Default for Config {
     fn default() -> Self {
@@ -42,6 +77,9 @@ impl Default for Config {
             // The same as Wasmtime's, so that programs recurse as deep as they are used to.
             max_wasm_stack: 512 << 10,
             progress: None,
+            backtrace_frames: Some(DEFAULT_FRAMES),
+            backtrace_details: WasmBacktraceDetails::default(),
+            profiler: ProfilingStrategy::default(),
         }
     }
 }
@@ -116,6 +154,23 @@ impl Config {
         self
     }
 
+    /// Whether programs can be interrupted: by deadlines
+    /// ([`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline)) and from other threads
+    /// ([`Store::interrupt_handle`](crate::Store::interrupt_handle)). They look for it at each
+    /// call and loop iteration. Off by default.
+    pub fn epoch_interruption(&mut self, interruptible: bool) -> &mut Self {
+        self.tunables.interrupts = interruptible;
+        self
+    }
+
+    /// Whether programs consume fuel ([`Store::set_fuel`](crate::Store::set_fuel)): one unit for
+    /// each instruction that does something, and one for each call of a function; the same however
+    /// they are compiled. Off by default.
+    pub fn consume_fuel(&mut self, consume: bool) -> &mut Self {
+        self.tunables.fuel = consume;
+        self
+    }
+
     /// Whether bounds hold under misspeculation too.
     pub fn spectre_mitigation(&mut self, mitigate: bool) -> &mut Self {
         self.tunables.spectre_mitigation = mitigate;
@@ -140,6 +195,46 @@ impl Config {
         self
     }
 
+    /// Whether errors from inside wasm code carry a backtrace. They do, unless this is said.
+    pub fn wasm_backtrace(&mut self, enable: bool) -> &mut Self {
+        self.backtrace_frames = match enable {
+            true => self.backtrace_frames.or(Some(DEFAULT_FRAMES)),
+            false => None,
+        };
+        self
+    }
+
+    /// How many frames a backtrace has at most (256 unless said otherwise); with `None` errors
+    /// carry no backtrace.
+    pub fn wasm_backtrace_max_frames(&mut self, limit: Option<NonZeroUsize>) -> &mut Self {
+        self.backtrace_frames = limit;
+        self
+    }
+
+    /// Whether backtraces have source lines, which need debug information (DWARF) in the module.
+    pub fn wasm_backtrace_details(&mut self, details: WasmBacktraceDetails) -> &mut Self {
+        self.backtrace_details = match details {
+            WasmBacktraceDetails::Environment => {
+                match std::env::var_os("BIMETAL_BACKTRACE_DETAILS") {
+                    Some(value) if value != "0" => WasmBacktraceDetails::Enable,
+                    _ => WasmBacktraceDetails::Disable,
+                }
+            }
+            details => details,
+        };
+        self
+    }
+
+    /// Who is told about machine code, so that a profiler can name it.
+    pub fn profiler(&mut self, strategy: ProfilingStrategy) -> &mut Self {
+        self.profiler = strategy;
+        self
+    }
+
+    pub(crate) fn backtrace_frames(&self) -> usize {
+        self.backtrace_frames.map_or(0, NonZeroUsize::get)
+    }
+
     /// Called now and then, on any thread, while a module is compiled at once.
     pub fn on_compile_progress(&mut self, progress: Progress) -> &mut Self {
         self.progress = Some(progress);
@@ -156,6 +251,9 @@ impl std::fmt::Debug for Config {
             .field("lazy", &self.lazy)
             .field("parallel", &self.parallel)
             .field("max_wasm_stack", &self.max_wasm_stack)
+            .field("backtrace_frames", &self.backtrace_frames)
+            .field("backtrace_details", &self.backtrace_details)
+            .field("profiler", &self.profiler)
             .finish_non_exhaustive()
     }
 }

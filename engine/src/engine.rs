@@ -10,6 +10,8 @@ use bimetal_wasm::FuncType;
 
 use crate::config::Config;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::interrupt::Epochs;
+use crate::profiling::Batch;
 use crate::tier::return_area;
 use crate::vm::{CodeSpace, HostKind};
 
@@ -32,6 +34,7 @@ struct EngineInner {
     tunables: Tunables,
     compiler: Option<Arc<dyn Compiler>>,
     space: Arc<CodeSpace>,
+    epochs: Epochs,
     signatures: RwLock<Signatures>,
     /// Working memory of compilations that are not going on.
     scratch: Mutex<Vec<Scratch>>,
@@ -91,6 +94,7 @@ impl Engine {
                 compiler: compiler(config)?,
                 tunables,
                 space: Arc::default(),
+                epochs: Epochs::default(),
                 signatures: RwLock::default(),
                 scratch: Mutex::default(),
             }),
@@ -111,8 +115,17 @@ impl Engine {
         &self.inner.tunables
     }
 
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.inner.epochs
+    }
+
     pub(crate) fn max_wasm_stack(&self) -> usize {
         self.inner.config.max_wasm_stack
+    }
+
+    /// Where to tell of code that is being placed, if somebody wants to know.
+    pub(crate) fn profile(&self) -> Option<Batch> {
+        Batch::new(self.inner.config.profiler)
     }
 
     pub(crate) fn code_space(&self) -> &Arc<CodeSpace> {
@@ -233,7 +246,16 @@ impl Engine {
             .space
             .place_forever(&code.bytes, code.alignment as usize)
             .context("cannot allocate memory for machine code")?;
-        Ok(CodePtr::new(address))
+        let address = CodePtr::new(address);
+        if let Some(mut profile) = self.profile() {
+            let (kind, ty) = match &trampoline {
+                Trampoline::HostToWasm(ty) => ("host_to_wasm", ty),
+                Trampoline::WasmToNative(ty) => ("wasm_to_native", ty),
+                Trampoline::WasmToArray(ty) => ("wasm_to_array", ty),
+            };
+            profile.code(format_args!("bimetal::{kind}{ty}"), address.0, &code.bytes);
+        }
+        Ok(address)
     }
 }
 

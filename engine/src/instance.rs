@@ -151,7 +151,8 @@ impl Instance {
             .zip(definitions)
             .map(|(import, definition)| definition.resolve(opaque, &import))
             .collect::<Result<_>>()?;
-        let id = instantiate(opaque, module, &imports)
+        store.ask_for_instance(module.wasm())?;
+        let id = instantiate(store.opaque(), module, &imports)
             .map_err(|error| error.context(describe("cannot instantiate", module)))?;
         start(store, id)?;
         Ok(Instance {

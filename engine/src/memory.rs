@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Request;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::types::MemoryType;
 use crate::vm::{MemoryId, StoreId, StoreOpaque};
@@ -52,6 +53,7 @@ impl Memory {
             )));
         }
         let mut store = store.as_context_mut();
+        store.ask_for_new_memory(&ty.0)?;
         let id = store.opaque().new_memory(ty.0)?;
         Ok(Memory::from_id(store.opaque(), id))
     }
@@ -129,12 +131,26 @@ impl Memory {
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let mut store = store.as_context_mut();
         let id = self.checked(store.opaque())?;
-        store.opaque().memory_mut(id).grow(delta).ok_or_else(|| {
+        let refused = || {
             Error::of(
                 ErrorKind::Limit,
                 format_args!("cannot grow the memory by {delta} pages"),
             )
-        })
+        };
+        let request = store.opaque().memory_request(id, delta);
+        if !store
+            .inner_mut()
+            .ask_limiter(request.ok_or_else(refused)?)?
+        {
+            return Err(refused());
+        }
+        match store.opaque().memory_mut(id).grow(delta) {
+            Some(old) => Ok(old),
+            None => {
+                store.inner_mut().ask_limiter(Request::MemoryFailed)?;
+                Err(refused())
+            }
+        }
     }
 
     /// Copies bytes out.

@@ -10,6 +10,7 @@ use cranelift_entity::EntityRef;
 
 use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
+use crate::symbols::SymbolCache;
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::ModuleCode;
@@ -43,6 +44,7 @@ pub(crate) struct ModuleInner {
     pub(crate) entry: Box<[AtomicPtr<u8>]>,
     pub(crate) code: ModuleCode,
     pub(crate) lazy: LazyFunctions,
+    pub(crate) symbols: SymbolCache,
 }
 
 impl Module {
@@ -103,6 +105,7 @@ impl Module {
             entry,
             code: ModuleCode::new(engine.code_space().clone(), owner.clone(), functions),
             lazy: LazyFunctions::new(functions),
+            symbols: SymbolCache::default(),
         });
         if !engine.config().lazy {
             crate::tier::compile_all(&inner)?;
@@ -125,6 +128,11 @@ impl Module {
     /// The decoded module.
     pub fn wasm(&self) -> &bimetal_wasm::Module {
         &self.inner.env.module
+    }
+
+    /// Whether both are the same loaded module.
+    pub fn same(a: &Module, b: &Module) -> bool {
+        Arc::ptr_eq(&a.inner, &b.inner)
     }
 
     /// The engine.

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::engine::Engine;
+use crate::interrupt::DeadlineCallback;
+use crate::limits::FindLimiter;
 use crate::vm::StoreOpaque;
 
 /// Everything that instances use: memories, tables, globals, functions, and data of the user's.
@@ -25,14 +27,24 @@ pub struct Store<T: 'static> {
 /// A store in one piece. The part without `T` comes first, so that a pointer to the whole is a
 /// pointer to it.
 #[repr(C)]
-pub(crate) struct StoreInner<T> {
+pub(crate) struct StoreInner<T: 'static> {
     opaque: StoreOpaque,
     data: T,
+    limiter: Option<FindLimiter<T>>,
+    deadline_callback: Option<DeadlineCallback<T>>,
 }
 
-impl<T> StoreInner<T> {
+impl<T: 'static> StoreInner<T> {
     pub(crate) fn opaque_mut(&mut self) -> &mut StoreOpaque {
         &mut self.opaque
+    }
+
+    pub(crate) fn deadline_callback(&mut self) -> &mut Option<DeadlineCallback<T>> {
+        &mut self.deadline_callback
+    }
+
+    pub(crate) fn limiter_parts(&mut self) -> (&mut T, Option<&FindLimiter<T>>) {
+        (&mut self.data, self.limiter.as_ref())
     }
 }
 
@@ -41,8 +53,10 @@ impl<T: 'static> Store<T> {
     pub fn new(engine: &Engine, data: T) -> Store<T> {
         Store {
             inner: Box::new(StoreInner {
-                opaque: StoreOpaque::new(engine),
+                opaque: StoreOpaque::new::<T>(engine),
                 data,
+                limiter: None,
+                deadline_callback: None,
             }),
         }
     }
@@ -55,6 +69,14 @@ impl<T: 'static> Store<T> {
     /// The user's data.
     pub fn data_mut(&mut self) -> &mut T {
         &mut self.inner.data
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut StoreInner<T> {
+        &mut self.inner
+    }
+
+    pub(crate) fn set_limiter(&mut self, find: FindLimiter<T>) {
+        self.inner.limiter = Some(find);
     }
 
     /// The user's data, out of the store.

@@ -6,6 +6,7 @@ use bimetal_wasm::ValType;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
+use crate::limits::Request;
 use crate::store::{AsContext, AsContextMut};
 use crate::types::TableType;
 use crate::val::{ExternRef, Val};
@@ -40,6 +41,7 @@ impl Table {
             return Err(Error::usage(format_args!("no table can be of type {ty:?}")));
         }
         let mut store = store.as_context_mut();
+        store.ask_for_new_table(&ty.0)?;
         let store = store.opaque();
         let init = element(store, &ty, init)?;
         let id = store.new_table(bimetal_wasm::TableType { min: 0, ..ty.0 })?;
@@ -112,13 +114,21 @@ impl Table {
     /// If the maximum or the machine does not allow it, or the value is of another type or store.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
         let mut store = store.as_context_mut();
-        let store = store.opaque();
-        let id = self.checked(store)?;
-        let init = element(store, &TableType(store.table(id).ty()), init)?;
-        store
-            .table_mut(id)
-            .grow(delta, init)
-            .ok_or_else(|| too_large(delta))
+        let id = self.checked(store.opaque())?;
+        let ty = TableType(store.opaque().table(id).ty());
+        let init = element(store.opaque(), &ty, init)?;
+        let request = store.opaque().table_request(id, delta);
+        let request = request.ok_or_else(|| too_large(delta))?;
+        if !store.inner_mut().ask_limiter(request)? {
+            return Err(too_large(delta));
+        }
+        match store.opaque().table_mut(id).grow(delta, init) {
+            Some(old) => Ok(old),
+            None => {
+                store.inner_mut().ask_limiter(Request::TableFailed)?;
+                Err(too_large(delta))
+            }
+        }
     }
 
     /// Copies `len` elements between tables, or within one.

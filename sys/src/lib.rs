@@ -42,6 +42,7 @@ pub use stubs::{
 };
 pub use unix::code::CodeRegion;
 pub use unix::memory::{MemoryImage, Reservation, page_size};
+pub use unix::profile::{announce_file, monotonic_nanos, thread_id};
 pub use unix::stack::thread_stack_limit;
 pub use unix::traps::{
     Fault, FaultHandler, FaultKind, Resume, ensure_signal_stack, install_fault_handler,

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::ErrorKind;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread;
 
@@ -64,6 +64,7 @@ fn store_context() -> VmStoreContext {
         entry_sp: 0,
         entry_handler: 0,
         store: ptr::null_mut(),
+        interrupt: AtomicU32::new(0),
     }
 }
 

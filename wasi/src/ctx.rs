@@ -171,8 +171,16 @@ impl WasiCtxBuilder {
                 "the guest's name for a directory contains a NUL byte",
             ));
         }
+        // A C library looks for the name as it stands: `data/` would not give it `data`.
+        let name = match name.trim_end_matches('/') {
+            "" if !name.is_empty() => "/",
+            trimmed => trimmed,
+        };
         let dir = Dir::open_host(host_path, dir_perms, file_perms)?;
-        self.host.preopens.push(Preopen { dir, name });
+        self.host.preopens.push(Preopen {
+            dir,
+            name: name.to_string(),
+        });
         Ok(self)
     }
 

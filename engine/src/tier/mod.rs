@@ -133,6 +133,9 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
         .and_then(|span| span.write(0, &code.bytes).map(|()| span))
         .context("cannot allocate memory for machine code")?;
     let address = span.address();
+    if let Some(mut profile) = module.engine.profile() {
+        profile.function(module, func, address, &code.bytes);
+    }
     module
         .code
         .record([(func, address, code.bytes.len() as u32, code.sites)]);
@@ -233,6 +236,7 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
     const PIECE: usize = 1 << 20;
     let mut piece: Vec<u8> = Vec::with_capacity(PIECE.min(end));
     let mut piece_start = 0;
+    let mut profile = module.engine.profile();
     for (index, mut code) in codes.into_iter().enumerate() {
         let start = offsets[index];
         for reloc in &code.relocs {
@@ -251,6 +255,10 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
                 reloc.addend,
             )?;
         }
+        if let Some(profile) = &mut profile {
+            let func = DefinedFuncIndex::new(index);
+            profile.function(module, func, base + start, &code.bytes);
+        }
         if piece.len() >= PIECE {
             span.write(piece_start, &piece)?;
             piece.clear();
@@ -266,6 +274,7 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
         ));
     }
     span.write(piece_start, &piece)?;
+    drop(profile);
     module.code.record(records);
     for (cell, offset) in module.entry.iter().zip(&offsets) {
         let address: *mut u8 = std::ptr::with_exposed_provenance_mut(base + offset);

@@ -20,9 +20,6 @@ use crate::backtrace::{FrameInfo, WasmBacktrace};
 use crate::error::{Error, Result};
 use crate::module::Module;
 
-/// Frames that are kept of a backtrace.
-const MAX_FRAMES: usize = 256;
-
 /// Stack left below wasm's limit for host functions, builtins and the lazy compiler.
 const HOST_RESERVE: usize = 256 << 10;
 
@@ -143,7 +140,10 @@ pub(super) unsafe fn enter(
         return Ok(());
     }
     // SAFETY: the store is the caller's again.
-    Err(reason(unsafe { &mut *store }, activation.fault.into_inner()))
+    Err(reason(
+        unsafe { &mut *store },
+        activation.fault.into_inner(),
+    ))
 }
 
 /// The lowest stack address that wasm may use, entered from here.
@@ -181,19 +181,23 @@ unsafe fn on_fault(fault: &Fault<'_>) -> Resume {
     let pc = fault.pc();
     let code = module_at(pc).and_then(|module| {
         let (func, offset) = module.code.find(pc)?;
-        module.code.sites(func)?.trap_at(offset)?.trap
+        let code = module.code.sites(func)?.trap_at(offset)?.trap?;
+        Some((code, module.engine.config().backtrace_frames()))
     });
-    let Some(code) = code else {
+    let Some((code, max_frames)) = code else {
         return Resume::NotOurs;
     };
     // SAFETY: the newest activation of this thread is in a frame that is waiting for wasm to
     // return; the faulting wasm code is not touching these fields.
     unsafe {
         let context = (*newest).context;
-        let mut pcs = vec![Pc::Trap(pc)];
+        let mut pcs = Vec::new();
         // Allocating here is sound though we are in a signal handler: the fault interrupted wasm
         // code, not the allocator. The stack check traps after its prologue has set up the frame.
-        let truncated = walk(&mut pcs, newest, Some(fault.fp()));
+        let truncated = max_frames > 0 && {
+            pcs.push(Pc::Trap(pc));
+            walk(&mut pcs, newest, Some(fault.fp()), max_frames, None)
+        };
         *(*newest).fault.get() = Some(FaultInfo {
             code,
             pcs,
@@ -207,12 +211,19 @@ unsafe fn on_fault(fault: &Fault<'_>) -> Resume {
     }
 }
 
-/// Collects the return addresses of all wasm frames of this thread, innermost first. `fp` is the
-/// frame to begin with, or `None` for the newest exit to the host.
+/// Collects the return addresses of wasm frames of this thread, innermost first: of all, or of one
+/// store's. `fp` is the frame to begin with, or `None` for the newest exit to the host. Whether
+/// there were more than `max`.
 ///
 /// # Safety
 /// `newest` is this thread's newest activation, and its wasm code is suspended below us.
-unsafe fn walk(pcs: &mut Vec<Pc>, newest: *const Activation, fp: Option<usize>) -> bool {
+unsafe fn walk(
+    pcs: &mut Vec<Pc>,
+    newest: *const Activation,
+    fp: Option<usize>,
+    max: usize,
+    only: Option<*const VmStoreContext>,
+) -> bool {
     // What each context holds at the activation being walked: the newer ones of the same context
     // have saved it.
     let mut overridden: Vec<(*mut VmStoreContext, Saved)> = Vec::new();
@@ -238,20 +249,22 @@ unsafe fn walk(pcs: &mut Vec<Pc>, newest: *const Activation, fp: Option<usize>) 
         };
         let mut fp = match first.take() {
             Some(fp) => fp,
+            None if only.is_some_and(|only| !ptr::eq(only, context)) => entry_fp,
+            None if pcs.len() >= max => return true,
             None => {
                 pcs.push(Pc::Return(exit_pc));
                 exit_fp
             }
         };
         while fp != entry_fp && fp != 0 {
-            if pcs.len() >= MAX_FRAMES {
-                return true;
-            }
             // SAFETY: between an exit and its entry all frames are of generated code, which
             // keeps frame pointers.
             let (caller, return_pc) = unsafe { bimetal_sys::next_frame(fp) };
             if caller == entry_fp {
                 break;
+            }
+            if pcs.len() >= max {
+                return true;
             }
             pcs.push(Pc::Return(return_pc));
             fp = caller;
@@ -271,9 +284,28 @@ pub(crate) fn stack_backtrace() -> WasmBacktrace {
     if newest.is_null() {
         return WasmBacktrace::new(Vec::new(), false);
     }
+    // SAFETY: an activation's context is alive, and its store has been entered; its engine, behind
+    // a shared pointer, does not change.
+    let max = unsafe {
+        let store: *const StoreOpaque = (*(*newest).context).store.cast();
+        (*store).engine().config().backtrace_frames()
+    };
+    if max == 0 {
+        return WasmBacktrace::new(Vec::new(), false);
+    }
     let mut pcs = Vec::new();
     // SAFETY: it is this thread's newest, and we run on top of its exit.
-    let truncated = unsafe { walk(&mut pcs, newest, None) };
+    let truncated = unsafe { walk(&mut pcs, newest, None, max, None) };
+    resolve_frames(&pcs, truncated)
+}
+
+/// The frames of one store below the host code that has it, at most `max`.
+pub(crate) fn store_backtrace(store: &StoreOpaque, max: usize) -> WasmBacktrace {
+    let mut pcs = Vec::new();
+    let context = store.context().as_ptr().cast_const();
+    // SAFETY: whoever has a store that wasm is running in was called by that wasm, so that this
+    // thread's newest activation has exited to the host; null is no activation.
+    let truncated = unsafe { walk(&mut pcs, NEWEST.get(), None, max, Some(context)) };
     resolve_frames(&pcs, truncated)
 }
 
@@ -294,11 +326,8 @@ fn resolve_frames(pcs: &[Pc], truncated: bool) -> WasmBacktrace {
         });
         let own = module.wasm().func_index(defined);
         let mut push = |func: FuncIndex, offset: Option<u32>| {
-            frames.push(FrameInfo {
-                module: Module::from_inner(module.clone()),
-                func,
-                offset: offset.map(|offset| offset as usize),
-            });
+            let module = Module::from_inner(module.clone());
+            frames.push(FrameInfo::new(module, func, offset.map(|at| at as usize)));
         };
         // Inlined callees first.
         let mut at = site.map(|site| site.wasm_offset);

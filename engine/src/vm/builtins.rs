@@ -4,14 +4,18 @@
 //! that fails leaves its error in the store and says so by its result; generated code then calls
 //! `raise`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bimetal_abi::builtins::RAISED;
 use bimetal_abi::{TrapCode, VmContextHeader};
 use bimetal_wasm::{DataIndex, ElemIndex, MemoryIndex, TableIndex};
 
 use super::activation::stack_backtrace;
 use super::instance::{InstanceData, InstanceId};
+use super::interrupt::{interrupt, out_of_fuel};
 use super::store::{Pending, StoreOpaque};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::limits::Request;
 
 /// The builtins' own view of where they are.
 struct Scope<'a> {
@@ -132,18 +136,65 @@ pub(super) unsafe extern "C" fn trap(vmctx: *mut VmContextHeader, code: i32) {
     unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
 }
 
+/// Grows something if the store's limiter lets it: the old size, -1, or `RAISED`.
+///
+/// # Safety
+/// `vmctx` is the context of wasm code that has just called a builtin, and no reference to its
+/// store is in use.
+unsafe fn grow(
+    vmctx: *mut VmContextHeader,
+    request: Option<Request>,
+    failed: Request,
+    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
+) -> i64 {
+    // A limiter is the embedder's code: it may panic, which must not unwind into wasm.
+    let grown = catch_unwind(AssertUnwindSafe(|| -> Result<i64> {
+        // SAFETY: the caller's promise; each borrow of the store ends with its line.
+        unsafe {
+            let context = (*vmctx).store;
+            let allowed = match request {
+                Some(request) => StoreOpaque::ask_limiter(context, request)?,
+                None => false,
+            };
+            if !allowed {
+                return Ok(-1);
+            }
+            match grow(StoreOpaque::from_context(context)) {
+                Some(old) => Ok(old as i64),
+                None => StoreOpaque::ask_limiter(context, failed).map(|_| -1),
+            }
+        }
+    }));
+    let pending = match grown {
+        Ok(Ok(result)) => {
+            debug_assert_ne!(result, RAISED);
+            return result;
+        }
+        Ok(Err(error)) => Pending::Error(error.with_backtrace(stack_backtrace())),
+        Err(panic) => Pending::Panic(panic),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { StoreOpaque::from_context((*vmctx).store) }.set_pending(pending);
+    RAISED
+}
+
 pub(super) unsafe extern "C" fn memory_grow(
     vmctx: *mut VmContextHeader,
     memory: i32,
     delta: i64,
 ) -> i64 {
-    // SAFETY: called by wasm code.
-    let scope = unsafe { Scope::new(vmctx) };
-    let memory = scope.memory(memory as u32);
-    let grown = scope.store.memory_mut(memory).grow(delta as u64);
-    let result = grown.map_or(-1, |pages| pages as i64);
-    debug_assert_ne!(result, RAISED);
-    result
+    // SAFETY: called by wasm code; the scope's borrow ends here.
+    let (memory, request) = unsafe {
+        let scope = Scope::new(vmctx);
+        let memory = scope.memory(memory as u32);
+        (memory, scope.store.memory_request(memory, delta as u64))
+    };
+    // SAFETY: called by wasm code, and no scope is alive.
+    unsafe {
+        grow(vmctx, request, Request::MemoryFailed, |store| {
+            store.memory_mut(memory).grow(delta as u64)
+        })
+    }
 }
 
 pub(super) unsafe extern "C" fn memory_copy(
@@ -213,14 +264,18 @@ pub(super) unsafe extern "C" fn table_grow(
     delta: i64,
     init: i64,
 ) -> i64 {
-    // SAFETY: called by wasm code.
-    let scope = unsafe { Scope::new(vmctx) };
-    let table = scope.table(table as u32);
-    let grown = scope
-        .store
-        .table_mut(table)
-        .grow_raw(delta as u64, init as u64);
-    grown.map_or(-1, |size| size as i64)
+    // SAFETY: called by wasm code; the scope's borrow ends here.
+    let (table, request) = unsafe {
+        let scope = Scope::new(vmctx);
+        let table = scope.table(table as u32);
+        (table, scope.store.table_request(table, delta as u64))
+    };
+    // SAFETY: called by wasm code, and no scope is alive.
+    unsafe {
+        grow(vmctx, request, Request::TableFailed, |store| {
+            store.table_mut(table).grow_raw(delta as u64, init as u64)
+        })
+    }
 }
 
 pub(super) unsafe extern "C" fn table_fill(

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use bimetal_wasm::GlobalType;
@@ -11,13 +11,16 @@ use cranelift_entity::{PrimaryMap, entity_impl};
 
 use super::host::HostFuncInstance;
 use super::instance::{InstanceData, InstanceId};
+use super::interrupt::Metering;
 use super::memory::{LinearMemory, MemoryId};
 use super::table::{Table, TableId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::limits::Request;
+use crate::store::StoreInner;
 
 /// A store's identity, unique in the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StoreId(u64);
 
 impl StoreId {
@@ -82,6 +85,16 @@ impl Drop for Global {
     }
 }
 
+/// See [`StoreOpaque::ask_limiter`].
+type AskLimiter = unsafe fn(*mut u8, Request) -> Result<bool>;
+
+/// # Safety
+/// `store` must be a `StoreInner<T>` that the caller has exclusively.
+unsafe fn ask_limiter<T: 'static>(store: *mut u8, request: Request) -> Result<bool> {
+    // SAFETY: the caller's promise.
+    unsafe { (*store.cast::<StoreInner<T>>()).ask_limiter(request) }
+}
+
 /// What stopped wasm code by way of `raise`.
 pub(crate) enum Pending {
     Error(Error),
@@ -94,6 +107,9 @@ pub struct StoreOpaque {
     engine: Engine,
     /// Boxed; only reached through this pointer and by generated code.
     context: NonNull<VmStoreContext>,
+    /// Asks the limiter of the whole store, whose type is forgotten here.
+    ask_limiter: AskLimiter,
+    pub(super) metering: Metering,
     /// The caller context of calls from the host: a header without an instance.
     host_caller: NonNull<VmContextHeader>,
     // Dropped before the instances that their definitions are in.
@@ -113,7 +129,7 @@ unsafe impl Send for StoreOpaque {}
 unsafe impl Sync for StoreOpaque {}
 
 impl StoreOpaque {
-    pub(crate) fn new(engine: &Engine) -> StoreOpaque {
+    pub(crate) fn new<T: 'static>(engine: &Engine) -> StoreOpaque {
         let context = NonNull::from(Box::leak(Box::new(VmStoreContext {
             stack_limit: AtomicUsize::new(0),
             fuel: 0,
@@ -123,6 +139,7 @@ impl StoreOpaque {
             entry_sp: 0,
             entry_handler: 0,
             store: std::ptr::null_mut(),
+            interrupt: AtomicU32::new(0),
         })));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,
@@ -137,6 +154,8 @@ impl StoreOpaque {
             id: StoreId::new(),
             engine: engine.clone(),
             context,
+            ask_limiter: ask_limiter::<T>,
+            metering: Metering::new::<T>(context),
             host_caller,
             memories: PrimaryMap::new(),
             tables: PrimaryMap::new(),
@@ -175,6 +194,27 @@ impl StoreOpaque {
         unsafe { &mut *(*context).store.cast() }
     }
 
+    /// Asks the limiter of the store in which wasm is running.
+    ///
+    /// # Safety
+    /// As for [`StoreOpaque::from_context`], and no reference to any part of the store is in use.
+    pub(super) unsafe fn ask_limiter(
+        context: *mut VmStoreContext,
+        request: Request,
+    ) -> Result<bool> {
+        // SAFETY: the caller's promise; the function was made for the store's type.
+        unsafe {
+            let store = (*context).store;
+            let ask = (*store.cast::<StoreOpaque>()).ask_limiter;
+            ask(store, request)
+        }
+    }
+
+    /// How many instances, memories and tables there are.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        (self.instances.len(), self.memories.len(), self.tables.len())
+    }
+
     /// Refuses a handle of another store.
     pub(crate) fn check(&self, id: StoreId, what: &str) -> Result<()> {
         if self.id == id {
@@ -191,6 +231,10 @@ impl StoreOpaque {
 
     pub(crate) fn take_pending(&mut self) -> Option<Pending> {
         self.pending.take()
+    }
+
+    pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
+        self.instances.keys()
     }
 
     pub(crate) fn memory(&self, id: MemoryId) -> &LinearMemory {
@@ -288,6 +332,7 @@ impl StoreOpaque {
 
 impl Drop for StoreOpaque {
     fn drop(&mut self) {
+        self.stop_signals();
         // User values may run code when dropped, but none that can reach this store.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
             self.pending = None;

@@ -2,6 +2,7 @@
 //!
 //! An element is 8 bytes: the address of a `VmFuncRef`, or an externref handle; 0 is null.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 
 use bimetal_abi::{VmFuncRef, VmTable};
@@ -54,14 +55,13 @@ impl Table {
     /// # Safety
     /// `def` must be writable, unaliased by references and outlive the table.
     pub(super) unsafe fn new(ty: TableType, def: Option<NonNull<VmTable>>) -> Result<Self> {
-        let mut elements = Vec::new();
-        if ty.min > MAX_ELEMENTS || elements.try_reserve_exact(ty.min as usize).is_err() {
+        let elements = (ty.min <= MAX_ELEMENTS).then(|| nulls(ty.min as usize));
+        let Some(mut elements) = elements.flatten() else {
             return Err(Error::of(
                 ErrorKind::Limit,
                 format_args!("a table of {} elements is too large", ty.min),
             ));
-        }
-        elements.resize(ty.min as usize, 0);
+        };
         let value = VmTable {
             base: elements.as_mut_ptr(),
             length: elements.len(),
@@ -155,6 +155,19 @@ impl Table {
         }
         Some(old)
     }
+}
+
+/// So many nulls, or `None` without memory for them. They come zeroed from the system: what is not
+/// written costs nothing, however large a table calls itself.
+fn nulls(count: usize) -> Option<Vec<u64>> {
+    if count == 0 {
+        return Some(Vec::new());
+    }
+    let layout = Layout::array::<u64>(count).ok()?;
+    // SAFETY: the layout's size is not 0.
+    let start = unsafe { alloc_zeroed(layout) }.cast::<u64>();
+    // SAFETY: the global allocator gave it for just this layout, and every element is initialized.
+    (!start.is_null()).then(|| unsafe { Vec::from_raw_parts(start, count, count) })
 }
 
 impl Drop for Table {

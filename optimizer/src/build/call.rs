@@ -33,6 +33,8 @@ impl<'a> Builder<'a> {
         if operands > 3 {
             self.ssa.charge(operands);
         }
+        self.calls = true;
+        self.store_fuel();
         let site = self.site();
         let args = &self.stack[start..];
         let inst = self
@@ -40,6 +42,7 @@ impl<'a> Builder<'a> {
             .push_inst(self.block, op, args, imm, Some(site), self.types);
         self.stack.truncate(start);
         self.stack.extend(self.graph.results(inst));
+        self.load_fuel();
         Ok(())
     }
 }

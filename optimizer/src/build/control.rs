@@ -132,6 +132,7 @@ impl<'a> Builder<'a> {
         self.ssa.enter(block);
         self.block = block;
         self.reachable = true;
+        self.forget_fuel();
     }
 
     pub(super) fn block(&mut self, ty: BlockType) -> Result<()> {
@@ -140,6 +141,8 @@ impl<'a> Builder<'a> {
 
     pub(super) fn loop_(&mut self, ty: BlockType) -> Result<()> {
         let signature = Self::signature(ty)?;
+        // What is before the loop is charged before it, so that it is assigned there.
+        self.charge_pending();
         self.push_frame(Kind::Loop, signature)?;
         let header = self.graph.make_block();
         let frame = self.frame()?;
@@ -153,11 +156,13 @@ impl<'a> Builder<'a> {
         for (i, &ty) in self.param_types(signature).iter().enumerate() {
             self.stack[height + i] = self.graph.append_param(header, value_type(ty)?);
         }
+        self.enter_loop();
         Ok(())
     }
 
     pub(super) fn if_(&mut self, ty: BlockType) -> Result<()> {
         let condition = self.pop()?;
+        self.charge_pending();
         self.push_frame(Kind::If, Self::signature(ty)?)?;
         let height = self.frame()?.height;
         self.saved.extend_from_slice(&self.stack[height..]);
@@ -300,6 +305,7 @@ impl<'a> Builder<'a> {
 
     /// Ends the current block with an instruction that has no edges yet.
     fn terminate(&mut self, op: Op, args: &[crate::graph::Value], imm: Imm) -> Inst {
+        self.charge_pending();
         self.graph.push_inst(self.block, op, args, imm, None, &[])
     }
 
@@ -399,6 +405,7 @@ impl<'a> Builder<'a> {
     }
 
     fn emit_return(&mut self, start: usize) {
+        self.store_fuel();
         let args = &self.stack[start..];
         if args.len() > 3 {
             self.ssa.charge(args.len());
@@ -409,6 +416,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn unreachable(&mut self) {
+        self.store_fuel();
         let site = self.site();
         let imm = Imm::Trap(TrapCode::Unreachable);
         self.graph

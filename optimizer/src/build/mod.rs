@@ -20,6 +20,7 @@ mod call;
 mod control;
 mod locals;
 mod memory;
+mod metering;
 mod numeric;
 mod reference;
 mod simd;
@@ -36,6 +37,7 @@ use bimetal_wasm::{DefinedFuncIndex, FuncType, ValType};
 use crate::graph::{Block, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
 use control::Frame;
 use locals::{Ssa, Var};
+use metering::Fuel;
 
 /// Values of one function, 8 bytes each.
 const MAX_VALUES: usize = 1 << 23;
@@ -119,12 +121,18 @@ pub fn build(
         params.push(graph.append_param(entry, value_type(param)?));
     }
     let mut builder = Builder::new(env, graph, scratch, entry);
+    builder.offset = u32::try_from(module.bodies[func].range.start).unwrap_or(u32::MAX);
+    let check = builder.enter_function();
     builder.body(&BodyEnv {
         func,
         node: 0,
         params: &params,
         exit: Exit::Return,
     })?;
+    if let Some(check) = check.filter(|_| !builder.calls) {
+        // It can be part of no recursion, and has its loops' checks.
+        builder.graph.remove_inst(check);
+    }
     scratch.params = params;
     if scratch.ssa.made_alias() {
         graph.resolve_aliases();
@@ -184,6 +192,9 @@ struct Builder<'a> {
     reachable: bool,
     /// Of the instruction at hand, in the module.
     offset: u32,
+    /// Whether anything is called.
+    calls: bool,
+    fuel: Option<Fuel>,
     body: BodyState,
 }
 
@@ -216,6 +227,8 @@ impl<'a> Builder<'a> {
             block,
             reachable: true,
             offset: 0,
+            calls: false,
+            fuel: None,
             body: BodyState::default(),
         }
     }
@@ -306,6 +319,7 @@ impl<'a> Builder<'a> {
     }
 
     fn operator(&mut self, operator: &Operator<'_>) -> Result<()> {
+        self.charge(operator);
         match operator {
             Operator::LocalGet { local_index } => {
                 let var = Var(self.body.locals + local_index);

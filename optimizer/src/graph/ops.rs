@@ -7,9 +7,8 @@
 //! immediate column names an [`ImmKind`]; the effect column a constant of [`Effects`].
 //!
 //! What has no line yet and is to get one with its proposal: calls with an exceptional edge (a
-//! call that is a terminator), tail calls, `call_ref`, struct and array instructions, atomics,
-//! guards of speculative inlining, and the explicit check at loop headers. `Op` is `u16` and
-//! [`Effects`] is `u32` so that they fit.
+//! call that is a terminator), tail calls, `call_ref`, struct and array instructions, atomics, and
+//! guards of speculative inlining. `Op` is `u16` and [`Effects`] is `u32` so that they fit.
 
 use std::fmt;
 
@@ -476,6 +475,13 @@ macro_rules! for_each_op {
             F32x4DemoteF64x2Zero "f32x4.demote_f64x2_zero" [V128] [V128] None PURE;
             F64x2PromoteLowF32x4 "f64x2.promote_low_f32x4" [V128] [V128] None PURE;
 
+            // The store's claims on a program; not in the program itself. `fuel.check` gives the
+            // fuel there is afterwards.
+            InterruptCheck "interrupt.check" [] [] None CALL;
+            FuelGet "fuel.get" [] [I64] None READS_FUEL;
+            FuelSet "fuel.set" [I64] [] None WRITES_FUEL;
+            FuelCheck "fuel.check" [I64] [I64] None CALL;
+
             // Terminators.
             Jump "jump" [] [] None TERMINATOR;
             BranchIf "branch_if" [I32] [] Hint TERMINATOR;
@@ -602,6 +608,10 @@ bitflags! {
         const IS_TERMINATOR = 1 << 15;
         /// The first two operands may be exchanged.
         const IS_COMMUTATIVE = 1 << 16;
+        /// Reads the store's fuel.
+        const READS_FUEL = 1 << 17;
+        /// Writes the store's fuel.
+        const WRITES_FUEL = 1 << 18;
 
         /// Nothing.
         const PURE = 0;
@@ -642,6 +652,7 @@ bitflags! {
             | Self::READS_GLOBAL.bits() | Self::WRITES_GLOBAL.bits()
             | Self::READS_HEAP.bits() | Self::WRITES_HEAP.bits()
             | Self::READS_SEGMENT.bits() | Self::WRITES_SEGMENT.bits()
+            | Self::READS_FUEL.bits() | Self::WRITES_FUEL.bits()
             | Self::CAN_TRAP.bits() | Self::CAN_CALL.bits() | Self::SAFEPOINT.bits();
         /// Ends a block, no more.
         const TERMINATOR = Self::IS_TERMINATOR.bits();
@@ -651,11 +662,13 @@ bitflags! {
         /// All that something else may read.
         const ANY_WRITE = Self::WRITES_MEMORY.bits() | Self::WRITES_MEMORY_SIZE.bits()
             | Self::WRITES_TABLE.bits() | Self::WRITES_GLOBAL.bits()
-            | Self::WRITES_HEAP.bits() | Self::WRITES_SEGMENT.bits();
+            | Self::WRITES_HEAP.bits() | Self::WRITES_SEGMENT.bits()
+            | Self::WRITES_FUEL.bits();
         /// All that something else may have written.
         const ANY_READ = Self::READS_MEMORY.bits() | Self::READS_MEMORY_SIZE.bits()
             | Self::READS_TABLE.bits() | Self::READS_GLOBAL.bits()
-            | Self::READS_HEAP.bits() | Self::READS_SEGMENT.bits();
+            | Self::READS_HEAP.bits() | Self::READS_SEGMENT.bits()
+            | Self::READS_FUEL.bits();
         /// All for which an instruction must stay although nobody uses its results.
         const SIDE_EFFECTS = Self::ANY_WRITE.bits() | Self::CAN_TRAP.bits()
             | Self::CAN_CALL.bits() | Self::IS_TERMINATOR.bits();

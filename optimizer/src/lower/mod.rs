@@ -14,6 +14,7 @@
 mod call;
 mod control;
 mod memory;
+mod metering;
 mod numeric;
 mod simd;
 mod table;
@@ -251,6 +252,9 @@ impl<'a> Lower<'a> {
             return Ok(());
         }
         if let Some(()) = self.table(inst, op, imm, args)? {
+            return Ok(());
+        }
+        if let Some(()) = self.metering(inst, op, args)? {
             return Ok(());
         }
         if let Some(value) = self.simd(op, imm, args)? {

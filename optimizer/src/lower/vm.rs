@@ -62,6 +62,10 @@ pub(super) enum Region {
     Global(Option<u32>),
     /// Stack slots.
     Slots,
+    /// The store's fuel.
+    Fuel,
+    /// The store's wish to interrupt.
+    Interrupt,
 }
 
 impl Region {
@@ -82,6 +86,8 @@ impl Region {
             Region::Elements(index) => (number(7, index), "table"),
             Region::Global(index) => (number(8, index), "global"),
             Region::Slots => (number(9, None), "slots"),
+            Region::Fuel => (number(10, None), "fuel"),
+            Region::Interrupt => (number(11, None), "interrupt"),
         };
         AliasRegionData {
             user_id,

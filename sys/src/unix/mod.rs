@@ -7,6 +7,7 @@
 
 pub mod code;
 pub mod memory;
+pub mod profile;
 pub mod stack;
 pub mod traps;
 

@@ -1,0 +1,661 @@
+//! The API: any sequence of calls, also with handles of stores that are another or no more. What
+//! is documented to panic does, for the documented reason; all else gives results or errors.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use arbitrary::{Result as ArbitraryResult, Unstructured};
+use bimetal::{
+    AsContextMut, Caller, Config, Engine, Error, Extern, ExternRef, Func, FuncType, Global,
+    GlobalType, Instance, Linker, Memory, MemoryType, Module, Mutability, OptLevel, RefType, Store,
+    Table, TableType, V128, Val, ValType,
+};
+
+use crate::{Notes, Target};
+
+const MODULES: &[&str] = &[
+    r#"(module (func (export "f")) (memory (export "m") 0 3) (global (export "g") (mut i32) (i32.const 1)))"#,
+    r#"(module
+        (import "h" "f" (func $f (param i32) (result i32)))
+        (import "h" "m" (memory 0))
+        (import "h" "t" (table 1 funcref))
+        (import "h" "g" (global $g (mut i64)))
+        (table (export "own") 2 10 externref)
+        (elem (i32.const 0) func $call)
+        (func $call (export "call") (param i32) (result i32) (call $f (local.get 0)))
+        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+        (func (export "indirect") (param i32 i32) (result i32)
+            (call_indirect (param i32) (result i32) (local.get 0) (local.get 1)))
+        (func (export "load") (param i32) (result i64)
+            (global.set $g (i64.add (global.get $g) (i64.const 1)))
+            (i64.load offset=1 (local.get 0)))
+        (func (export "keep") (param i32 externref)
+            (table.set 1 (local.get 0) (local.get 1)))
+        (func (export "kept") (param i32) (result externref) (table.get 1 (local.get 0)))
+        (func (export "me") (result funcref) (ref.func $call)))"#,
+    r#"(module
+        (memory (export "m") 1 4) (table (export "t") 4 20 funcref)
+        (global (export "g") (mut i64) (i64.const 5)) (global (export "v") v128 (v128.const i64x2 1 2))
+        (func $deep (export "deep") (param i32) (result i32)
+            (i32.add (i32.const 1) (call $deep (local.get 0))))
+        (func (export "f") (param i32) (result i32) (i32.div_u (i32.const 100) (local.get 0)))
+        (func (export "many") (param i32 i64 f32 f64 v128) (result v128 f64 f32 i64 i32)
+            local.get 4 local.get 3 local.get 2 local.get 1 local.get 0)
+        (func (export "store") (param i32 i64) (i64.store (local.get 0) (local.get 1)))
+        (elem (i32.const 1) func $deep))"#,
+    r#"(module (import "h" "f" (func $f (param i32) (result i32))) (memory (export "m") 1)
+        (func $start (drop (call $f (i32.const 3)))) (start $start)
+        (data (i32.const 65530) "abcdef"))"#,
+    r#"(module (func $s unreachable) (start $s))"#,
+];
+
+/// A handle, and the number of its store.
+#[derive(Clone, Copy, Debug)]
+struct Handle {
+    store: usize,
+    item: Item,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    Extern(Extern),
+    Instance(Instance),
+    Ref(ExternRef),
+}
+
+struct Live {
+    /// A number that no other store has.
+    id: usize,
+    engine: usize,
+    store: Store<u64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Api {
+    engines: Vec<Engine>,
+}
+
+impl Api {
+    /// With an engine of each kind.
+    ///
+    /// # Errors
+    /// If there is no compiler for this machine.
+    pub fn new() -> Result<Api, String> {
+        let mut lazy = Config::new();
+        lazy.lazy(true).opt_level(OptLevel::None);
+        let mut moving = Config::new();
+        moving.memory_reservation(0).memory_guard_size(0).parallel_compilation(false);
+        let engines = [&lazy, &moving].map(Engine::new).into_iter();
+        let engines = engines.collect::<Result<_, _>>().map_err(|error| format!("{error:#}"))?;
+        Ok(Api { engines })
+    }
+}
+
+impl Target for Api {
+    fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
+        notes.files.push(("bin", input.to_vec()));
+        let mut world = World {
+            engines: &self.engines,
+            modules: Vec::new(),
+            stores: Vec::new(),
+            handles: Vec::new(),
+            next: 0,
+            log: Vec::new(),
+        };
+        let mut u = Unstructured::new(input);
+        let outcome = crate::runner::attempt(|| {
+            while !u.is_empty() && world.log.len() < 100 {
+                match world.step(&mut u, notes) {
+                    Ok(outcome) => outcome?,
+                    Err(_) => break,
+                }
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| format!("{error}\nafter\n{}", world.log.join("\n")))
+    }
+
+    fn run_file(&mut self, file: &[u8], notes: &mut Notes) -> Result<(), String> {
+        self.run(file, notes)
+    }
+}
+
+struct World<'a> {
+    engines: &'a [Engine],
+    modules: Vec<(usize, Module)>,
+    stores: Vec<Live>,
+    handles: Vec<Handle>,
+    next: usize,
+    log: Vec<String>,
+}
+
+/// What a host function panics with.
+struct Boom;
+
+impl World<'_> {
+    /// The outer error is the end of the input.
+    fn step(
+        &mut self,
+        u: &mut Unstructured<'_>,
+        notes: &mut Notes,
+    ) -> ArbitraryResult<Result<(), String>> {
+        let what: u8 = u.int_in_range(0..=27)?;
+        if self.stores.is_empty() || what == 0 && self.stores.len() < 4 {
+            let engine = u.choose_index(self.engines.len())?;
+            self.log.push(format!("store {} of engine {engine}", self.next));
+            self.stores.push(Live {
+                id: self.next,
+                engine,
+                store: Store::new(&self.engines[engine], 0),
+            });
+            self.next += 1;
+            return Ok(Ok(()));
+        }
+        let at = u.choose_index(self.stores.len())?;
+        let handle = match self.handles.is_empty() {
+            true => None,
+            // New ones are more interesting.
+            false if u.ratio(1, 2)? => self.handles.last().copied(),
+            false => Some(*u.choose(&self.handles)?),
+        };
+        match what {
+            1 => {
+                let gone = self.stores.swap_remove(at);
+                self.log.push(format!("drop store {}", gone.id));
+                Ok(Ok(()))
+            }
+            2 => {
+                if !self.modules.is_empty() {
+                    let at = u.choose_index(self.modules.len())?;
+                    self.log.push("drop a module".into());
+                    self.modules.swap_remove(at);
+                }
+                Ok(Ok(()))
+            }
+            3..=5 => self.load(u),
+            6..=8 => self.instantiate(at, u, notes),
+            9..=11 => self.make(at, u),
+            12 => self.link(at, u, notes),
+            13 => self.to_thread(at, handle, u, notes),
+            _ => match handle {
+                Some(handle) => {
+                    let mut live = self.stores.swap_remove(at);
+                    let outcome = self.using(&mut live, handle, u, notes);
+                    self.stores.push(live);
+                    outcome
+                }
+                None => Ok(Ok(())),
+            },
+        }
+    }
+
+    fn load(&mut self, u: &mut Unstructured<'_>) -> ArbitraryResult<Result<(), String>> {
+        let engine = u.choose_index(self.engines.len())?;
+        let text = *u.choose(MODULES)?;
+        self.log.push(format!("module for engine {engine}"));
+        Ok(match Module::new(&self.engines[engine], text) {
+            Ok(module) => {
+                self.modules.push((engine, module));
+                Ok(())
+            }
+            Err(error) => Err(format!("a valid module is refused: {error:#}")),
+        })
+    }
+
+    fn instantiate(
+        &mut self,
+        at: usize,
+        u: &mut Unstructured<'_>,
+        notes: &mut Notes,
+    ) -> ArbitraryResult<Result<(), String>> {
+        if self.modules.is_empty() {
+            return self.load(u);
+        }
+        let (engine, module) = u.choose(&self.modules)?.clone();
+        let live = &mut self.stores[at];
+        let mut imports = Vec::new();
+        let mut foreign = engine != live.engine;
+        for import in module.imports() {
+            let fits = |handle: &&Handle| match handle.item {
+                Item::Extern(item) => {
+                    handle.store == live.id && same_kind(&item.ty(&live.store), &import.ty())
+                }
+                _ => false,
+            };
+            let fitting: Vec<&Handle> = self.handles.iter().filter(fits).collect();
+            let any = u.ratio(1, 16)? || fitting.is_empty();
+            let chosen = match any {
+                true if self.handles.is_empty() => break,
+                true => u.choose(&self.handles)?,
+                false => *u.choose(&fitting)?,
+            };
+            foreign |= chosen.store != live.id;
+            if let Item::Extern(item) = chosen.item {
+                imports.push(item);
+            }
+        }
+        self.log.push(format!("instance in store {} of {imports:?}", live.id));
+        // A start function may call a host function that panics.
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            Instance::new(&mut live.store, &module, &imports)
+        }));
+        let made = match made {
+            Ok(made) => made,
+            Err(panic) if panic.is::<Boom>() => return Ok(Ok(())),
+            Err(panic) => resume_unwind(panic),
+        };
+        Ok(match made {
+            Ok(_) if foreign => Err("instantiated with what is of another store".into()),
+            Ok(instance) => {
+                notes.count("instances");
+                let store = live.id;
+                let item = Item::Instance(instance);
+                self.handles.push(Handle { store, item });
+                for export in instance.exports(&live.store) {
+                    let item = Item::Extern(export.into_extern());
+                    self.handles.push(Handle { store, item });
+                }
+                Ok(())
+            }
+            Err(error) => {
+                notes.count(format!("no instance: {:?}", error.kind()));
+                Ok(())
+            }
+        })
+    }
+
+    fn make(&mut self, at: usize, u: &mut Unstructured<'_>) -> ArbitraryResult<Result<(), String>> {
+        let live = &mut self.stores[at];
+        let store = &mut live.store;
+        let item = match u.int_in_range(0..=8)? {
+            0 => {
+                let (min, max) = (u.int_in_range(0..=3)?, u.int_in_range(0..=5)?);
+                let max = u.arbitrary::<bool>()?.then_some(max);
+                Memory::new(store, MemoryType::new(min, max)).map(Extern::from)
+            }
+            1 => {
+                let element = *u.choose(&[RefType::FUNCREF, RefType::EXTERNREF])?;
+                let (min, max) = (u.int_in_range(0..=5)?, u.int_in_range(0..=9)?);
+                let max = u.arbitrary::<bool>()?.then_some(max);
+                let init = val(u, &self.handles)?;
+                Table::new(store, TableType::new(element, min, max), init).map(Extern::from)
+            }
+            2 | 3 => {
+                let content = *u.choose(TYPES)?;
+                let mutability = *u.choose(&[Mutability::Var, Mutability::Const])?;
+                let init = match u.ratio(1, 4)? {
+                    true => val(u, &self.handles)?,
+                    false => Val::default_of(&content),
+                };
+                Global::new(store, GlobalType::new(content, mutability), init).map(Extern::from)
+            }
+            4 => Ok(Func::wrap(store, |mut caller: Caller<'_, u64>, n: i32| {
+                *caller.data_mut() += 1;
+                n.wrapping_mul(3)
+            })
+            .into()),
+            5 => Ok(Func::wrap(store, |n: i32| -> bimetal::Result<i32> {
+                match n % 3 {
+                    0 => std::panic::panic_any(Boom),
+                    1 => Err(Error::msg("refused")),
+                    _ => Ok(n),
+                }
+            })
+            .into()),
+            6 => {
+                // Goes in again, with whatever handle there was.
+                let again = self.handles.iter().rev().find_map(|handle| match handle.item {
+                    Item::Extern(Extern::Func(func)) => Some(func),
+                    _ => None,
+                });
+                let f = move |mut caller: Caller<'_, u64>, n: i32| -> bimetal::Result<i32> {
+                    *caller.data_mut() += 1;
+                    let _ = caller.get_export("m").map(|item| item.ty(&caller));
+                    if let (Some(func), true) = (again, *caller.data() % 4 != 0) {
+                        let mut results = [Val::I32(0)];
+                        func.call(&mut caller, &[Val::I32(n / 2)], &mut results)?;
+                        return Ok(results[0].i32().unwrap_or(1));
+                    }
+                    Ok(n)
+                };
+                Ok(Func::wrap(store, f).into())
+            }
+            7 => {
+                let types = *u.choose(TYPES)?;
+                let ty = FuncType::new(&self.engines[live.engine], [types, types], [types]);
+                let wrong = u.ratio(1, 4)?;
+                let handles = self.handles.clone();
+                let f = move |_: Caller<'_, u64>, params: &[Val], results: &mut [Val]| {
+                    results[0] = match (wrong, handles.last()) {
+                        (true, Some(Handle { item: Item::Ref(r), .. })) => (*r).into(),
+                        (true, _) => Val::I64(5),
+                        _ => params[1],
+                    };
+                    Ok(())
+                };
+                Ok(Func::new(store, ty, f).into())
+            }
+            _ => {
+                let made = ExternRef::new(store, u.arbitrary::<u32>()?);
+                if let Ok(value) = made {
+                    let (store, item) = (live.id, Item::Ref(value));
+                    self.handles.push(Handle { store, item });
+                }
+                return Ok(made.map(drop).map_err(|error| format!("{error:#}")));
+            }
+        };
+        self.log.push(format!("make in store {}: {item:?}", live.id));
+        if let Ok(item) = item {
+            let (store, item) = (live.id, Item::Extern(item));
+            self.handles.push(Handle { store, item });
+        }
+        Ok(Ok(()))
+    }
+
+    fn link(
+        &mut self,
+        at: usize,
+        u: &mut Unstructured<'_>,
+        notes: &mut Notes,
+    ) -> ArbitraryResult<Result<(), String>> {
+        let live = &mut self.stores[at];
+        let engine = u.choose_index(self.engines.len())?;
+        let mut linker = Linker::new(&self.engines[engine]);
+        linker.allow_shadowing(u.arbitrary()?);
+        for _ in 0..u.int_in_range(0..=8)? {
+            let name = *u.choose(&["f", "m", "t", "g"])?;
+            if self.handles.is_empty() {
+                break;
+            }
+            let handle = *u.choose(&self.handles)?;
+            if let Item::Extern(item) = handle.item {
+                let defined = linker.define(&live.store, "h", name, item).is_ok();
+                if defined && handle.store != live.id {
+                    return Ok(Err("what is of another store was defined".into()));
+                }
+            }
+        }
+        let _ = linker.func_wrap("h", "f", |n: i32| n + 1);
+        let _ = linker.alias("h", "f", "h", "t");
+        if self.modules.is_empty() {
+            return Ok(Ok(()));
+        }
+        let (_, module) = u.choose(&self.modules)?.clone();
+        self.log.push(format!("link in store {}", live.id));
+        let store = &mut live.store;
+        let made = catch_unwind(AssertUnwindSafe(|| match linker.instantiate_pre(&module) {
+            Ok(pre) => pre.instantiate(&mut *store).is_ok(),
+            Err(_) => linker.module(&mut *store, "x", &module).is_ok(),
+        }));
+        match made {
+            Ok(made) => notes.count(format!("linked: {made}")),
+            Err(panic) if panic.is::<Boom>() => {}
+            Err(panic) => resume_unwind(panic),
+        }
+        Ok(Ok(()))
+    }
+
+    /// A store is used on another thread while this one loads and calls.
+    fn to_thread(
+        &mut self,
+        at: usize,
+        handle: Option<Handle>,
+        u: &mut Unstructured<'_>,
+        notes: &mut Notes,
+    ) -> ArbitraryResult<Result<(), String>> {
+        let Some(handle) = handle else {
+            return Ok(Ok(()));
+        };
+        let mut live = self.stores.swap_remove(at);
+        self.log.push(format!("store {} to a thread", live.id));
+        let theirs = u.bytes(u.len().min(40))?;
+        let modules = self.modules.clone();
+        let handles = self.handles.clone();
+        let outcome = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let mut u = Unstructured::new(theirs);
+                let mut world = World {
+                    engines: self.engines,
+                    modules,
+                    stores: vec![],
+                    handles,
+                    next: usize::MAX / 2,
+                    log: vec![],
+                };
+                let mut notes = Notes::default();
+                let outcome = world.using(&mut live, handle, &mut u, &mut notes);
+                world.stores.push(live);
+                let at = 0;
+                let outcome = match outcome {
+                    Ok(Ok(())) => world.instantiate(at, &mut u, &mut notes),
+                    other => other,
+                };
+                (outcome, world.stores)
+            });
+            let mine = match self.stores.is_empty() {
+                true => Ok(Ok(())),
+                false => self.instantiate(0, u, notes),
+            };
+            match other.join() {
+                Ok((theirs, stores)) => {
+                    self.stores.extend(stores);
+                    // To have run out of bytes is no failure.
+                    match (mine, theirs) {
+                        (Ok(Err(error)), _) | (_, Ok(Err(error))) => Ok(Err(error)),
+                        _ => Ok(Ok(())),
+                    }
+                }
+                Err(panic) => resume_unwind(panic),
+            }
+        });
+        notes.count("threads");
+        outcome
+    }
+
+    /// Does something with a handle, which may be of another store.
+    fn using(
+        &mut self,
+        live: &mut Live,
+        handle: Handle,
+        u: &mut Unstructured<'_>,
+        notes: &mut Notes,
+    ) -> ArbitraryResult<Result<(), String>> {
+        let own = handle.store == live.id;
+        let value = val(u, &self.handles)?;
+        let numbers: [u32; 3] = u.arbitrary()?;
+        let small = numbers.map(|n| n >> 27);
+        let args = arguments(live, handle, u, &self.handles)?;
+        self.log.push(format!(
+            "{:?} of store {} in store {} with {value:?} {numbers:x?}",
+            handle.item, handle.store, live.id
+        ));
+        let store = &mut live.store;
+        let outcome = catch_unwind(AssertUnwindSafe(|| match handle.item {
+            Item::Extern(Extern::Func(func)) => call(store, func, &args),
+            Item::Extern(Extern::Memory(memory)) => use_memory(store, memory, numbers, small),
+            Item::Extern(Extern::Table(table)) => use_table(store, table, value, small),
+            Item::Extern(Extern::Global(global)) => {
+                let set = global.set(&mut *store, value).is_ok();
+                let now = global.get(&mut *store);
+                if set && format!("{now:?}") != format!("{value:?}") {
+                    return Err(format!("a global was set to {value:?} and is {now:?}"));
+                }
+                Ok(set)
+            }
+            Item::Instance(instance) => {
+                let names = ["f", "m", "call", "g", "x"];
+                let item = instance.get_export(&mut *store, names[small[0] as usize % 5]);
+                let _ = instance.module(&*store).name();
+                let _ = instance.get_typed_func::<(i32,), i32>(&mut *store, "f");
+                Ok(item.is_some())
+            }
+            Item::Ref(value) => {
+                let there = value.data(&*store).is_ok_and(|data| data.is::<u32>());
+                Ok(value.data_mut(&mut *store).is_ok() && there)
+            }
+        }));
+        Ok(match outcome {
+            Ok(Ok(worked)) if worked && !own => Err("a handle of another store worked".into()),
+            Ok(Ok(worked)) => {
+                notes.count(format!("used: {worked}"));
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(panic) if panic.is::<Boom>() && own => {
+                notes.count("panics of the host's");
+                Ok(())
+            }
+            Err(_) if !own => {
+                notes.count("documented panics");
+                Ok(())
+            }
+            Err(panic) => resume_unwind(panic),
+        })
+    }
+}
+
+const TYPES: &[ValType] = &[
+    ValType::I32,
+    ValType::I64,
+    ValType::F32,
+    ValType::F64,
+    ValType::V128,
+    ValType::FUNCREF,
+    ValType::EXTERNREF,
+];
+
+fn same_kind(a: &bimetal::ExternType, b: &bimetal::ExternType) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+/// Any value, also of any store.
+fn val(u: &mut Unstructured<'_>, handles: &[Handle]) -> ArbitraryResult<Val> {
+    let ty = *u.choose(TYPES)?;
+    let number: u64 = u.arbitrary()?;
+    Ok(match ty {
+        ValType::I32 => Val::I32(number as i32),
+        ValType::I64 => Val::I64(number as i64),
+        ValType::F32 => Val::F32(number as u32),
+        ValType::F64 => Val::F64(number),
+        ValType::V128 => Val::V128(V128::from(u128::from(number) << 7)),
+        _ if handles.is_empty() => Val::default_of(&ty),
+        _ => match u.choose(handles)?.item {
+            Item::Ref(value) => value.into(),
+            Item::Extern(Extern::Func(func)) => func.into(),
+            _ => Val::default_of(&ty),
+        },
+    })
+}
+
+/// Arguments that fit, mostly; none if the function is of another store.
+fn arguments(
+    live: &Live,
+    handle: Handle,
+    u: &mut Unstructured<'_>,
+    handles: &[Handle],
+) -> ArbitraryResult<Vec<Val>> {
+    let mut args = Vec::new();
+    if let (Item::Extern(Extern::Func(func)), true) = (handle.item, handle.store == live.id) {
+        for ty in func.ty(&live.store).params() {
+            let value = val(u, handles)?;
+            args.push(match value.ty() == ty || u.ratio(1, 16)? {
+                true => value,
+                false if ty == ValType::I32 => Val::I32(u.int_in_range(-2..=9)?),
+                false => Val::default_of(&ty),
+            });
+        }
+    }
+    Ok(args)
+}
+
+fn call(store: &mut Store<u64>, func: Func, args: &[Val]) -> Result<bool, String> {
+    let ty = func.ty(&*store);
+    let mut results: Vec<Val> = ty.results().map(|ty| Val::default_of(&ty)).collect();
+    let worked = func.call(&mut *store, args, &mut results).is_ok();
+    for (value, ty) in results.iter().zip(ty.results()) {
+        if value.ty() != ty {
+            return Err(format!("a result of type {ty} is {value:?}"));
+        }
+    }
+    if let (Ok(typed), Some(Val::I32(n))) = (func.typed::<(i32,), i32>(&*store), args.first()) {
+        let _ = typed.call(&mut *store, (*n,));
+    }
+    if let Ok(typed) = func.typed::<(i32, u64), ()>(&*store) {
+        let _ = typed.call(store.as_context_mut(), (65_529, 7));
+    }
+    Ok(worked)
+}
+
+fn use_memory(
+    store: &mut Store<u64>,
+    memory: Memory,
+    numbers: [u32; 3],
+    small: [u32; 3],
+) -> Result<bool, String> {
+    let (pages, len) = (memory.size(&*store), memory.data_size(&*store));
+    let delta = match small[0] % 8 {
+        0 => u64::from(numbers[0]),
+        1 => u64::MAX - u64::from(numbers[1]),
+        n => u64::from(n % 2),
+    };
+    // The machine may have the room; this test has not.
+    if memory.ty(&*store).maximum().is_some() || delta <= 2 && pages < 20 {
+        match memory.grow(&mut *store, delta) {
+            Ok(old) if old != pages => return Err(format!("grew from {old}, not {pages}")),
+            Ok(_) if memory.size(&*store) != pages + delta => return Err("did not grow".into()),
+            Ok(_) => {}
+            Err(_) if memory.size(&*store) != pages => return Err("grew and failed".into()),
+            Err(_) if delta == 0 => return Err("cannot grow by nothing".into()),
+            Err(_) => {}
+        }
+    }
+    let len_now = memory.data(&*store).len();
+    if len_now < len || len_now % 65_536 != 0 {
+        return Err(format!("{len_now} bytes, were {len}"));
+    }
+    let offset = match small[1] % 4 {
+        0 => numbers[1] as usize,
+        1 => usize::MAX - small[2] as usize,
+        _ => (numbers[1] as usize) % (len_now + 10),
+    };
+    let written = memory.write(&mut *store, offset, &[1, 2, 3, 4]).is_ok();
+    let inside = offset.checked_add(4).is_some_and(|end| end <= len_now);
+    let mut back = [0; 4];
+    let read = memory.read(&*store, offset, &mut back).is_ok();
+    if written != inside || read != inside || (inside && back != [1, 2, 3, 4]) {
+        return Err(format!("writing at {offset} of {len_now}: {written}, {read}, {back:?}"));
+    }
+    if let Some(byte) = memory.data_mut(&mut *store).get_mut(offset) {
+        *byte ^= 1;
+    }
+    Ok(true)
+}
+
+fn use_table(
+    store: &mut Store<u64>,
+    table: Table,
+    value: Val,
+    small: [u32; 3],
+) -> Result<bool, String> {
+    let size = table.size(&*store);
+    let (index, delta) = (u64::from(small[0]) % (size + 2), u64::from(small[1]) % 4);
+    if size < 50 {
+        match table.grow(&mut *store, delta, value) {
+            Ok(old) if old != size || table.size(&*store) != size + delta => {
+                return Err("did not grow as it said".into());
+            }
+            Err(_) if table.size(&*store) != size => return Err("grew and failed".into()),
+            _ => {}
+        }
+    }
+    let set = table.set(&mut *store, index, value).is_ok();
+    let got = table.get(&mut *store, index);
+    match (set, got) {
+        (true, Some(now)) if format!("{now:?}") == format!("{value:?}") => {}
+        (false, _) => {}
+        other => return Err(format!("{value:?} was set: {other:?}")),
+    }
+    let (to, count) = (u64::from(small[2]), u64::from(small[0]) % 5);
+    let _ = Table::copy(&mut *store, &table, to, &table, index, count);
+    Ok(true)
+}

@@ -1,0 +1,156 @@
+//! The store's claims on a program: interrupts, and fuel for what it executes.
+//!
+//! Both are checked at the start of a function and at the headers of loops, so that nothing runs
+//! for ever without a check. They are explicit instructions, made here and nowhere else: what is
+//! charged depends on the module alone, not on passes, the tier or the way functions are compiled.
+//!
+//! Fuel counts up from minus what was given; a check finds that it has run out when it is not
+//! negative. While a function runs it is one more local ([`Var`]), loaded at the start and after
+//! calls, stored before whatever lets somebody else look: calls, returns, `unreachable`, checks. What
+//! is executed in a row is added up here and charged by one addition before control can leave it,
+//! or before a call. So a fault of the machine (a load that is out of bounds, a division by zero)
+//! leaves the fuel as it was at the last of these points; it is the same each time.
+
+use bimetal_wasm::body::Operator;
+
+use crate::graph::{Imm, Inst, Op, Type};
+
+use super::{Builder, Var};
+
+/// The fuel of the function that is being built.
+#[derive(Clone, Copy)]
+pub(super) struct Fuel {
+    var: Var,
+    /// To be charged.
+    pending: i64,
+    /// Whether the store holds what `var` is, but for what is pending.
+    stored: bool,
+}
+
+/// What executing an instruction costs, after Wasmtime's model: what generates no code is free,
+/// and so is structure; branches with a condition and everything else cost one.
+fn cost(operator: &Operator<'_>) -> i64 {
+    match operator {
+        Operator::Nop | Operator::Drop => 0,
+        Operator::Block { .. } | Operator::Loop { .. } | Operator::Else | Operator::End => 0,
+        Operator::Unreachable | Operator::Return => 0,
+        _ => 1,
+    }
+}
+
+/// An empty function costs something too.
+const ENTRY_COST: i64 = 1;
+
+impl Builder<'_> {
+    /// Begins a function: the checks at its start. The interrupt's is returned.
+    pub(super) fn enter_function(&mut self) -> Option<Inst> {
+        if self.env.tunables.fuel {
+            let var = self.ssa.declare(1, Type::I64);
+            self.fuel = Some(Fuel {
+                var,
+                pending: ENTRY_COST,
+                stored: true,
+            });
+        }
+        let check = self.check_interrupt();
+        self.load_fuel();
+        self.check_fuel();
+        check
+    }
+
+    /// The checks at the header of a loop.
+    pub(super) fn enter_loop(&mut self) {
+        if !self.env.tunables.interrupts {
+            self.store_fuel();
+            self.check_fuel();
+            return;
+        }
+        // Whom the check calls may look at the fuel and change it.
+        self.store_fuel();
+        self.check_interrupt();
+        self.load_fuel();
+        self.check_fuel();
+    }
+
+    fn check_interrupt(&mut self) -> Option<Inst> {
+        if !self.env.tunables.interrupts {
+            return None;
+        }
+        let site = self.site();
+        let op = Op::InterruptCheck;
+        Some(
+            self.graph
+                .push_inst(self.block, op, &[], Imm::None, Some(site), &[]),
+        )
+    }
+
+    fn check_fuel(&mut self) {
+        let Some(fuel) = self.fuel else { return };
+        let value = self.ssa.get(self.graph, fuel.var);
+        let site = self.site();
+        let (op, ty) = (Op::FuelCheck, [Type::I64]);
+        let inst = self
+            .graph
+            .push_inst(self.block, op, &[value], Imm::None, Some(site), &ty);
+        self.ssa.set(fuel.var, self.graph.result(inst));
+    }
+
+    /// Counts an instruction.
+    pub(super) fn charge(&mut self, operator: &Operator<'_>) {
+        if let Some(fuel) = &mut self.fuel {
+            fuel.pending += cost(operator);
+        }
+    }
+
+    /// A new block begins: nothing is pending, and what the store holds is not known.
+    pub(super) fn forget_fuel(&mut self) {
+        if let Some(fuel) = &mut self.fuel {
+            debug_assert_eq!(fuel.pending, 0, "fuel was not charged");
+            fuel.stored = false;
+        }
+    }
+
+    /// Charges what is pending, before control can go elsewhere.
+    pub(super) fn charge_pending(&mut self) {
+        let Some(fuel) = &mut self.fuel else { return };
+        if fuel.pending == 0 {
+            return;
+        }
+        let amount = Imm::I64(std::mem::take(&mut fuel.pending));
+        fuel.stored = false;
+        let var = fuel.var;
+        let ty = [Type::I64];
+        let amount = self
+            .graph
+            .push_inst(self.block, Op::I64Const, &[], amount, None, &ty);
+        let args = [self.ssa.get(self.graph, var), self.graph.result(amount)];
+        let sum = self
+            .graph
+            .push_inst(self.block, Op::I64Add, &args, Imm::None, None, &ty);
+        self.ssa.set(var, self.graph.result(sum));
+    }
+
+    /// Charges what is pending and lets others see it.
+    pub(super) fn store_fuel(&mut self) {
+        self.charge_pending();
+        let Some(fuel) = &mut self.fuel else { return };
+        if std::mem::replace(&mut fuel.stored, true) {
+            return;
+        }
+        let value = self.ssa.get(self.graph, fuel.var);
+        self.graph
+            .push_inst(self.block, Op::FuelSet, &[value], Imm::None, None, &[]);
+    }
+
+    /// Takes what others left.
+    pub(super) fn load_fuel(&mut self) {
+        let Some(fuel) = &mut self.fuel else { return };
+        fuel.stored = true;
+        let var = fuel.var;
+        let ty = [Type::I64];
+        let inst = self
+            .graph
+            .push_inst(self.block, Op::FuelGet, &[], Imm::None, None, &ty);
+        self.ssa.set(var, self.graph.result(inst));
+    }
+}
