@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bimetal_wasm::FuncIndex;
 
-use crate::config::WasmBacktraceDetails;
+use crate::config::{DEFAULT_FRAMES, WasmBacktraceDetails};
 use crate::module::{Module, ModuleInner};
 use crate::store::AsContext;
 use crate::symbols::{Demangled, FrameSymbol, Printable};
@@ -66,7 +66,7 @@ impl WasmBacktrace {
     pub fn force_capture(store: impl AsContext) -> WasmBacktrace {
         let config = store.as_context().engine().config().backtrace_frames();
         let max = match config {
-            0 => 256,
+            0 => DEFAULT_FRAMES.get(),
             max => max,
         };
         WasmBacktrace::capture_up_to(store, max)

@@ -64,7 +64,8 @@ pub enum ProfilingStrategy {
     JitDump,
 }
 
-const DEFAULT_FRAMES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// Frames that are kept of a backtrace if nothing else is said.
+pub(crate) const DEFAULT_FRAMES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 impl Default for Config {
     fn default() -> Self {

@@ -17,6 +17,7 @@ use bimetal_wasm::FuncIndex;
 use super::code::module_at;
 use super::store::{Pending, StoreOpaque};
 use crate::backtrace::{FrameInfo, WasmBacktrace};
+use crate::config::DEFAULT_FRAMES;
 use crate::error::{Error, Result};
 use crate::module::Module;
 
@@ -284,11 +285,12 @@ pub(crate) fn stack_backtrace() -> WasmBacktrace {
     if newest.is_null() {
         return WasmBacktrace::new(Vec::new(), false);
     }
-    // SAFETY: an activation's context is alive, and its store has been entered; its engine, behind
-    // a shared pointer, does not change.
-    let max = unsafe {
-        let store: *const StoreOpaque = (*(*newest).context).store.cast();
-        (*store).engine().config().backtrace_frames()
+    // SAFETY: an activation's context is alive.
+    let exit_pc = unsafe { (*(*newest).context).exit_pc };
+    // Not by way of the store, which our callers have borrowed.
+    let max = match module_at(exit_pc) {
+        Some(module) => module.engine.config().backtrace_frames(),
+        None => DEFAULT_FRAMES.get(),
     };
     if max == 0 {
         return WasmBacktrace::new(Vec::new(), false);
