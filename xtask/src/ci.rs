@@ -2,6 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -16,42 +18,64 @@ pub(crate) struct Args {
     /// Go on after a stage that failed, to see all that is wrong
     #[arg(long)]
     keep_going: bool,
-    /// Only the stages with these names: fmt, clippy, test
-    #[arg(value_parser = ["fmt", "clippy", "test"])]
+    /// Only the stages with these names: fmt, clippy, test, examples
+    #[arg(value_parser = ["fmt", "clippy", "test", "examples"])]
     stages: Vec<String>,
 }
 
-/// The README's test command is the last one.
-const STAGES: [(&str, &[&str]); 3] = [
-    ("fmt", &["fmt", "--all", "--check"]),
-    (
-        "clippy",
-        &[
+/// The stages in order, each a list of commands. The README's test command is one of them; it
+/// also builds the examples, which are then run as they are: `cargo run` would build their
+/// dependencies again, with the features that they alone ask for.
+fn stages() -> Result<Vec<(&'static str, Vec<Command>)>> {
+    let cargo = |words: &str| {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = Command::new(cargo);
+        command.args(words.split(' '));
+        command
+    };
+    let target = env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    let mut examples: Vec<PathBuf> = fs::read_dir(root().join("engine/examples"))?
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            Some(
+                target
+                    .join("debug/examples")
+                    .join(name.strip_suffix(".rs")?),
+            )
+        })
+        .collect();
+    examples.sort();
+    Ok(vec![
+        ("fmt", vec![cargo("fmt --all --check")]),
+        (
             "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ),
-    ("test", &["test", "--workspace", "--locked"]),
-];
+            vec![cargo(
+                "clippy --workspace --all-targets --locked -- -D warnings",
+            )],
+        ),
+        ("test", vec![cargo("test --workspace --locked")]),
+        ("examples", examples.into_iter().map(Command::new).collect()),
+    ])
+}
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let start = Instant::now();
     let mut failed = Vec::new();
-    for (name, words) in STAGES {
+    for (name, commands) in stages()? {
         if !args.stages.is_empty() && !args.stages.iter().any(|s| s == name) {
             continue;
         }
         let stage = Instant::now();
-        let mut command = Command::new(&cargo);
-        command.current_dir(root()).args(words);
-        println!("==> {name}: cargo {}", words.join(" "));
-        let passed = command.status().is_ok_and(|status| status.success());
+        let mut passed = true;
+        for mut command in commands {
+            command.current_dir(root());
+            println!("==> {name}: {}", shown(&command));
+            if !command.status().is_ok_and(|status| status.success()) {
+                eprintln!("to see it again: {}", shown(&command));
+                passed = false;
+                break;
+            }
+        }
         let verdict = if passed { "passed" } else { "FAILED" };
         println!(
             "==> {name}: {verdict} after {} s",
@@ -60,7 +84,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if !passed {
             failed.push(name);
             if !args.keep_going {
-                eprintln!("to see it again: {}", shown(&command));
                 break;
             }
         }

@@ -21,7 +21,7 @@ use crate::process::{find_program, need_program, run_quietly, run_visibly};
 const EMULATOR_VERSION: (u32, u32) = (8, 1);
 
 const EMULATORS: [&str; 2] = ["qemu-aarch64", "qemu-aarch64-static"];
-const LINKER: &str = "aarch64-linux-gnu-gcc";
+pub(super) const LINKER: &str = "aarch64-linux-gnu-gcc";
 
 /// The dynamic loader, below `/` where ARM programs are at home here, or below the cross compiler's
 /// folder.
