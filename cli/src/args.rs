@@ -13,6 +13,8 @@ use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::limits::LimitArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   bimetal app.wasm one two             run a program with two arguments
@@ -33,6 +35,7 @@ Examples:
   bimetal run --env LANG=C --env HOME app.wasm one variable set, one inherited
   bimetal run --listen 127.0.0.1:8080 server.wasm
   bimetal run --preload env=lib.wasm app.wasm  take the imports from `env` out of lib.wasm
+  bimetal run --timeout 5s --max-memory 256M app.wasm
   bimetal run --invoke pow m.wasm 2.5 -3       numbers as in the text format: 0x1f, 1e9, nan, -inf
   cat app.wasm | bimetal run -                 read the module from standard input
   bimetal run -v app.wasm                      say what is going on
@@ -114,6 +117,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub code: CodeArgs,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
 
     /// Compile everything before the start, not each function at its first call
     #[arg(long)]

@@ -4,7 +4,7 @@
 //! was made for it, and the surest one links it and starts it. This is the program's own first
 //! form of that idea; embedders cannot add to it yet.
 
-use bimetal::{Context, Error, Instance, Linker, Module, Result, Store};
+use bimetal::{Context, Error, Instance, Linker, Module, Result, Store, StoreLimits};
 use bimetal_wasi::WasiCtx;
 use bimetal_wasm::EntityIndex;
 
@@ -12,6 +12,7 @@ use bimetal_wasm::EntityIndex;
 #[derive(Debug)]
 pub struct Host {
     pub wasi: WasiCtx,
+    pub limits: StoreLimits,
 }
 
 /// How sure an environment is of a module.

@@ -15,6 +15,7 @@ mod completions;
 mod environment;
 mod inspect;
 mod invoke;
+mod limits;
 mod load;
 mod output;
 mod progress;

@@ -12,7 +12,7 @@ use bimetal::{Error, ErrorKind as Kind};
 use bimetal_wasi::ProcExit;
 
 /// What a native program that aborts ends with: 128 + SIGABRT.
-const TRAPPED: u8 = 134;
+pub const TRAPPED: u8 = 134;
 
 /// Standard output, buffered; flush it to learn of errors.
 pub fn stdout() -> BufWriter<StdoutLock<'static>> {

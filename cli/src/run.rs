@@ -43,15 +43,18 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         &engine,
         Host {
             wasi: wasi_context(args, log)?,
+            limits: args.limits.store_limits(),
         },
     );
-    for (name, file) in &args.preload {
-        preload(&mut linker, &mut store, name, file, log)?;
-    }
-    environment::check_imports(&module, &linker, &mut store).with_context(|| cannot_link(args))?;
-
     let start = Instant::now();
-    let outcome = execute(args, &module, environment, &linker, &mut store, guest_args);
+    // What is preloaded has start functions too.
+    let outcome = args.limits.within(&mut store, |store| {
+        for (name, file) in &args.preload {
+            preload(&mut linker, store, name, file, log)?;
+        }
+        environment::check_imports(&module, &linker, store).with_context(|| cannot_link(args))?;
+        execute(args, &module, environment, &linker, store, guest_args)
+    });
     log.say(format_args!("ran for {:.3?}", start.elapsed()));
     log.say(compiled(&module));
     if let Some(profile) = args.profile {
@@ -104,6 +107,7 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let eager = args.eager || args.compile_only;
     let mut config = args.code.config();
     config.lazy(!eager);
+    args.limits.configure(&mut config);
     config.profiler(match args.profile {
         None => ProfilingStrategy::None,
         Some(Profile::Perf) => ProfilingStrategy::PerfMap,
