@@ -46,7 +46,7 @@ Stages:
 
 Times on two busy x86-64 processors: the first build takes some 12 minutes of processor time (later
 ones a minute or two), sys and engine half a minute, spec 5 minutes (with --quick, 1), guests 2
-and wasi 1. All of it takes 3 GB of disk, in the target folder.";
+and wasi 1. All of it takes 2 GB of disk, in the target folder.";
 
 /// Build Bimetal for 64-bit ARM Linux and run it under an emulator.
 #[derive(Debug, Parser)]
