@@ -1,4 +1,4 @@
-//! `--profile jitdump` and `--coredump`: what the program writes, read back.
+//! `--profile` and `--coredump`: what the program writes, read back.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,6 +80,22 @@ fn a_jitdump_has_the_code_of_each_function() {
         ] {
             assert!(names.iter().any(|other| other == name), "{names:?}");
         }
+    }
+}
+
+#[test]
+fn a_perf_map_is_where_perf_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = run(folder.path(), &["--profile", "perf"], "2");
+    let path = format!("/tmp/perf-{pid}.map");
+    let map = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let compute = map.lines().find(|l| l.ends_with(" debug.wasm!compute"));
+    let mut words = compute.unwrap().split(' ');
+    for _ in ["address", "size"] {
+        let number = u64::from_str_radix(words.next().unwrap(), 16);
+        assert_ne!(number, Ok(0));
+        assert!(number.is_ok());
     }
 }
 

@@ -33,9 +33,10 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// `None` if nobody is to be told.
+    /// `None` if nobody is to be told, or nobody can be.
     pub(crate) fn new(strategy: ProfilingStrategy) -> Option<Batch> {
-        (strategy != ProfilingStrategy::None).then(|| Batch {
+        // The file is opened now, so that it is older than what it tells of.
+        output(strategy).map(|_| Batch {
             strategy,
             buffer: Vec::new(),
         })
@@ -73,12 +74,7 @@ impl Batch {
     }
 
     fn flush(&mut self) {
-        let written = match self.strategy {
-            ProfilingStrategy::None => None,
-            ProfilingStrategy::PerfMap => PERF_MAP.get_or_init(|| opened(open_perf_map())).as_ref(),
-            ProfilingStrategy::JitDump => JIT_DUMP.get_or_init(|| opened(open_jit_dump())).as_ref(),
-        };
-        if let Some(file) = written {
+        if let Some(file) = output(self.strategy) {
             // One write of whole records, so that what fails on a full disk is all of them.
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = file.write_all(&self.buffer) {
@@ -94,6 +90,15 @@ impl Drop for Batch {
         if !self.buffer.is_empty() {
             self.flush();
         }
+    }
+}
+
+/// The file to write to, unless there is nobody to tell or it could not be opened.
+fn output(strategy: ProfilingStrategy) -> Option<&'static Mutex<File>> {
+    match strategy {
+        ProfilingStrategy::None => None,
+        ProfilingStrategy::PerfMap => PERF_MAP.get_or_init(|| opened(open_perf_map())).as_ref(),
+        ProfilingStrategy::JitDump => JIT_DUMP.get_or_init(|| opened(open_jit_dump())).as_ref(),
     }
 }
 
