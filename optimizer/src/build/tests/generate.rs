@@ -254,7 +254,11 @@ pub fn single(op: Op) -> Option<String> {
         ImmKind::CallIndirect => " 1 (type $t)",
         ImmKind::Hint | ImmKind::JumpTable | ImmKind::Trap => return None,
     });
-    if op.is_terminator() {
+    let metering = matches!(
+        op,
+        Op::InterruptCheck | Op::FuelGet | Op::FuelSet | Op::FuelCheck
+    );
+    if op.is_terminator() || metering {
         return None;
     }
     if !info.results.is_empty() && op != Op::Call {

@@ -341,7 +341,15 @@ fn every_op_is_built() {
             assert!(
                 matches!(
                     op,
-                    Op::Jump | Op::BranchIf | Op::BrTable | Op::Return | Op::Unreachable
+                    Op::Jump
+                        | Op::BranchIf
+                        | Op::BrTable
+                        | Op::Return
+                        | Op::Unreachable
+                        | Op::InterruptCheck
+                        | Op::FuelGet
+                        | Op::FuelSet
+                        | Op::FuelCheck
                 ),
                 "{op}"
             );
