@@ -84,9 +84,14 @@ impl Api {
         let mut lazy = Config::new();
         lazy.lazy(true).opt_level(OptLevel::None);
         let mut moving = Config::new();
-        moving.memory_reservation(0).memory_guard_size(0).parallel_compilation(false);
+        moving
+            .memory_reservation(0)
+            .memory_guard_size(0)
+            .parallel_compilation(false);
         let engines = [&lazy, &moving].map(Engine::new).into_iter();
-        let engines = engines.collect::<Result<_, _>>().map_err(|error| format!("{error:#}"))?;
+        let engines = engines
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("{error:#}"))?;
         Ok(Api { engines })
     }
 }
@@ -142,7 +147,8 @@ impl World<'_> {
         let what: u8 = u.int_in_range(0..=27)?;
         if self.stores.is_empty() || what == 0 && self.stores.len() < 4 {
             let engine = u.choose_index(self.engines.len())?;
-            self.log.push(format!("store {} of engine {engine}", self.next));
+            self.log
+                .push(format!("store {} of engine {engine}", self.next));
             self.stores.push(Live {
                 id: self.next,
                 engine,
@@ -234,7 +240,8 @@ impl World<'_> {
                 imports.push(item);
             }
         }
-        self.log.push(format!("instance in store {} of {imports:?}", live.id));
+        self.log
+            .push(format!("instance in store {} of {imports:?}", live.id));
         // A start function may call a host function that panics.
         let made = catch_unwind(AssertUnwindSafe(|| {
             Instance::new(&mut live.store, &module, &imports)
@@ -304,10 +311,14 @@ impl World<'_> {
             .into()),
             6 => {
                 // Goes in again, with whatever handle there was.
-                let again = self.handles.iter().rev().find_map(|handle| match handle.item {
-                    Item::Extern(Extern::Func(func)) => Some(func),
-                    _ => None,
-                });
+                let again = self
+                    .handles
+                    .iter()
+                    .rev()
+                    .find_map(|handle| match handle.item {
+                        Item::Extern(Extern::Func(func)) => Some(func),
+                        _ => None,
+                    });
                 let f = move |mut caller: Caller<'_, u64>, n: i32| -> bimetal::Result<i32> {
                     *caller.data_mut() += 1;
                     let _ = caller.get_export("m").map(|item| item.ty(&caller));
@@ -327,7 +338,12 @@ impl World<'_> {
                 let handles = self.handles.clone();
                 let f = move |_: Caller<'_, u64>, params: &[Val], results: &mut [Val]| {
                     results[0] = match (wrong, handles.last()) {
-                        (true, Some(Handle { item: Item::Ref(r), .. })) => (*r).into(),
+                        (
+                            true,
+                            Some(Handle {
+                                item: Item::Ref(r), ..
+                            }),
+                        ) => (*r).into(),
                         (true, _) => Val::I64(5),
                         _ => params[1],
                     };
@@ -344,7 +360,8 @@ impl World<'_> {
                 return Ok(made.map(drop).map_err(|error| format!("{error:#}")));
             }
         };
-        self.log.push(format!("make in store {}: {item:?}", live.id));
+        self.log
+            .push(format!("make in store {}: {item:?}", live.id));
         if let Ok(item) = item {
             let (store, item) = (live.id, Item::Extern(item));
             self.handles.push(Handle { store, item });
@@ -623,7 +640,9 @@ fn use_memory(
     let mut back = [0; 4];
     let read = memory.read(&*store, offset, &mut back).is_ok();
     if written != inside || read != inside || (inside && back != [1, 2, 3, 4]) {
-        return Err(format!("writing at {offset} of {len_now}: {written}, {read}, {back:?}"));
+        return Err(format!(
+            "writing at {offset} of {len_now}: {written}, {read}, {back:?}"
+        ));
     }
     if let Some(byte) = memory.data_mut(&mut *store).get_mut(offset) {
         *byte ^= 1;

@@ -43,10 +43,25 @@ impl Compile {
             arch,
             features: CpuFeatures::Flags(names.iter().map(|name| (*name).into()).collect()),
         };
-        const SSE: &[&str] = &["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
+        const SSE: &[&str] = &[
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+        ];
         const AVX: &[&str] = &[
-            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx",
-            "has_avx2", "has_bmi1", "has_bmi2", "has_lzcnt", "has_fma",
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_bmi1",
+            "has_bmi2",
+            "has_lzcnt",
+            "has_fma",
         ];
         let machines = baseline
             .chain([
@@ -114,6 +129,8 @@ fn setup(u: &mut Unstructured<'_>) -> arbitrary::Result<Setup> {
             memory_guard: *u.choose(&[32 << 20, 0, 1 << 16])?,
             signals_based_traps: u.arbitrary()?,
             spectre_mitigation: u.arbitrary()?,
+            interrupts: u.ratio(1, 4)?,
+            fuel: u.ratio(1, 4)?,
             ..Tunables::default()
         },
     })

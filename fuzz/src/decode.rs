@@ -96,7 +96,10 @@ impl Decode {
             Ok(module) => {
                 notes.count("accepted");
                 let names = module.names();
-                let _ = (names.module.as_deref(), module.to_text(&PrintOptions::default()));
+                let _ = (
+                    names.module.as_deref(),
+                    module.to_text(&PrintOptions::default()),
+                );
                 let _ = bimetal_wasm::inspect::Summary::new(&module, 3);
                 // A module may be too large for this runtime, but says so.
                 let _ = ModuleEnv::new(module.into(), Tunables::default());
@@ -120,11 +123,15 @@ impl Decode {
         let module = Module::new(wasm.to_vec(), &self.features)
             .map_err(|error| format!("a valid module is refused: {error}"))?;
         let options = PrintOptions::default();
-        let text = module.to_text(&options).map_err(|e| format!("print: {e}"))?;
+        let text = module
+            .to_text(&options)
+            .map_err(|e| format!("print: {e}"))?;
         let again = text::parse(&text, None).map_err(|e| format!("parse what was printed: {e}"))?;
         let module = Module::new(again, &self.features)
             .map_err(|error| format!("a printed module is refused: {error}"))?;
-        let printed = module.to_text(&options).map_err(|e| format!("print: {e}"))?;
+        let printed = module
+            .to_text(&options)
+            .map_err(|e| format!("print: {e}"))?;
         match text == printed {
             true => Ok(()),
             false => Err(format!("the text changed:\n{text}\n-----\n{printed}")),

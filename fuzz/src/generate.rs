@@ -92,14 +92,16 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 }
 
 /// A module whose functions end, whose memories stay small, and that exports all that it has.
+/// A `portable` one makes its NaNs canonical itself.
 ///
 /// # Errors
 /// If the bytes are none.
-pub fn runnable(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+pub fn runnable(u: &mut Unstructured<'_>, portable: bool) -> Result<Vec<u8>> {
     let mut config = config(u)?;
     config.export_everything = true;
     config.memory_max_size_required = true;
     config.table_max_size_required = true;
+    config.canonicalize_nans = portable;
     config.disallow_traps = u.ratio(1, 2)?;
     let mut module = Module::new(config, u)?;
     let global = module
@@ -185,7 +187,11 @@ pub fn mutated(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let changes = u.int_in_range(1..=8)?;
     let mut choices = Vec::new();
     for _ in 0..changes {
-        choices.push((u.arbitrary::<u8>()?, u.arbitrary::<u32>()?, u.arbitrary::<u32>()?));
+        choices.push((
+            u.arbitrary::<u8>()?,
+            u.arbitrary::<u32>()?,
+            u.arbitrary::<u32>()?,
+        ));
     }
     let mut bytes = module(u)?;
     for (what, place, value) in choices {

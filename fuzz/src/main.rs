@@ -43,7 +43,11 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let Some(&(name, make)) = TARGETS.iter().find(|(name, _)| *name == args.target) else {
         let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
-        bail!("there is no target `{}`; there are {}", args.target, names.join(", "));
+        bail!(
+            "there is no target `{}`; there are {}",
+            args.target,
+            names.join(", ")
+        );
     };
     if let Some(path) = &args.file {
         let file = std::fs::read(path).with_context(|| path.display().to_string())?;
@@ -109,7 +113,10 @@ fn main() -> Result<ExitCode> {
         for file in &finding.files {
             println!("  {}", file.display());
         }
-        println!("  again: cargo xtask fuzz {name} --seed {} --count 1", finding.seed);
+        println!(
+            "  again: cargo xtask fuzz {name} --seed {} --count 1",
+            finding.seed
+        );
     }
     Ok(match report.findings.is_empty() {
         true => ExitCode::SUCCESS,

@@ -59,10 +59,9 @@ impl Oracle {
             trace: Vec::new(),
         };
         let mut store = Store::new(&self.engine, host);
-        let mut imports = Vec::new();
-        for (i, import) in module.imports().enumerate() {
-            imports.push(make_import(&mut store, i, import.ty())?);
-        }
+        let decoded = bimetal_wasm::Module::new(wasm.to_vec(), &Default::default());
+        let decoded = decoded.map_err(|error| error.to_string())?;
+        let imports = make_imports(&mut store, &module, &decoded)?;
         let instance = match Instance::new(&mut store, &module, &imports) {
             Ok(instance) => instance,
             Err(error) => {
@@ -72,8 +71,6 @@ impl Oracle {
             }
         };
         // In the order of the module, which is not kept there.
-        let decoded = bimetal_wasm::Module::new(wasm.to_vec(), &Default::default());
-        let decoded = decoded.map_err(|error| error.to_string())?;
         let names = decoded.exports.iter().map(|export| export.name.to_string());
         let exports: Vec<(String, Extern)> = names
             .filter_map(|name| {
@@ -89,12 +86,22 @@ impl Oracle {
                 let _ = fuel.set(&mut store, Val::I32(generate::FUEL_AMOUNT as i32));
             }
             let ty = func.ty(&store);
-            let params: Vec<Val> = ty.params().iter().map(|ty| value(&mut store, *ty)).collect();
+            let params: Vec<Val> = ty
+                .params()
+                .iter()
+                .map(|ty| value(&mut store, *ty))
+                .collect();
             let mut results: Vec<Val> = ty.results().iter().map(|ty| zero(*ty)).collect();
-            let said = params.iter().map(|v| show(&mut store, v)).collect::<Vec<_>>();
+            let said = params
+                .iter()
+                .map(|v| show(&mut store, v))
+                .collect::<Vec<_>>();
             let line = match func.call(&mut store, &params, &mut results) {
                 Ok(()) => {
-                    let results = results.iter().map(|v| show(&mut store, v)).collect::<Vec<_>>();
+                    let results = results
+                        .iter()
+                        .map(|v| show(&mut store, v))
+                        .collect::<Vec<_>>();
                     results.join(" ")
                 }
                 Err(error) => failure(&error)?,
@@ -103,7 +110,10 @@ impl Oracle {
                 store.data_mut().trace.push(line);
                 break;
             }
-            store.data_mut().trace.push(format!("{name:?}({}) = {line}", said.join(" ")));
+            store
+                .data_mut()
+                .trace
+                .push(format!("{name:?}({}) = {line}", said.join(" ")));
             see(&mut store, &exports);
         }
         Ok(store.into_data().trace)
@@ -250,6 +260,33 @@ fn value(mut store: impl AsContextMut<Data = Host>, ty: ValType) -> Val {
     }
 }
 
+/// Imports are made up in the order of the module, and given in that of the oracle, which sorts
+/// them by kind.
+fn make_imports(
+    store: &mut Store<Host>,
+    module: &Module,
+    decoded: &bimetal_wasm::Module,
+) -> Result<Vec<Extern>, String> {
+    use bimetal_wasm::EntityIndex as Index;
+    let types: Vec<ExternType> = module.imports().map(|import| import.ty().clone()).collect();
+    let mut made: Vec<Option<Extern>> = vec![None; types.len()];
+    for (i, import) in decoded.imports.iter().enumerate() {
+        let place = types.iter().zip(&made).position(|(ty, made)| {
+            made.is_none()
+                && matches!(
+                    (import.index, ty),
+                    (Index::Func(_), ExternType::Func(_))
+                        | (Index::Global(_), ExternType::Global(_))
+                        | (Index::Table(_), ExternType::Table(_))
+                        | (Index::Memory(_), ExternType::Memory(_))
+                )
+        });
+        let place = place.ok_or("the oracle sees other imports")?;
+        made[place] = Some(make_import(store, i, &types[place])?);
+    }
+    Ok(made.into_iter().flatten().collect())
+}
+
 fn make_import(store: &mut Store<Host>, index: usize, ty: &ExternType) -> Result<Extern, String> {
     let failed = |error: &dyn std::fmt::Display| format!("the oracle has no import: {error}");
     Ok(match ty {
@@ -274,7 +311,10 @@ fn make_import(store: &mut Store<Host>, index: usize, ty: &ExternType) -> Result
 fn host_function(store: &mut Store<Host>, index: usize, ty: &FuncType) -> Func {
     let types: Vec<ValType> = ty.results().to_vec();
     Func::new(store, ty.clone(), move |mut caller, params, results| {
-        let said = params.iter().map(|v| show(&mut caller, v)).collect::<Vec<_>>();
+        let said = params
+            .iter()
+            .map(|v| show(&mut caller, v))
+            .collect::<Vec<_>>();
         let line = format!("host {index}({})", said.join(" "));
         caller.data_mut().trace.push(line);
         for (result, ty) in results.iter_mut().zip(&types) {

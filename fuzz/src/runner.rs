@@ -148,7 +148,10 @@ pub fn run(name: &str, make: Make, plan: &Plan) -> Result<Report, String> {
             said = Instant::now();
             let rate = report.cases as f64 / start.elapsed().as_secs_f64();
             let findings = report.findings.len();
-            eprintln!("{name}: {} cases, {rate:.0}/s, {findings} findings", report.cases);
+            eprintln!(
+                "{name}: {} cases, {rate:.0}/s, {findings} findings",
+                report.cases
+            );
         }
     }
     watched.pause();
@@ -158,7 +161,10 @@ pub fn run(name: &str, make: Make, plan: &Plan) -> Result<Report, String> {
 /// The same kind of finding has the same first line, but for its numbers.
 fn kind(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    line.chars().filter(|c| !c.is_ascii_digit()).take(120).collect()
+    line.chars()
+        .filter(|c| !c.is_ascii_digit())
+        .take(120)
+        .collect()
 }
 
 /// Runs `f`; a panic is an error.

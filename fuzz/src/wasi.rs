@@ -15,10 +15,38 @@ use crate::{Notes, Target};
 const SECRET: &[u8] = b"the secret outside of the sandbox";
 /// Names of files for the guest to use, in the scratch folder and beside it.
 const PATHS: &[&str] = &[
-    "file", "folder", "folder/inner", ".", "..", "", "/", "up", "up/secret", "out", "abs", "loop",
-    "new", "new/deeper", "../secret", "../scratch/file", "folder/../..", "folder/up/../secret",
-    "abs/x", "dangling", "./folder/./../file", "up/other/new", "/etc/passwd", "a\0b", "folder/",
-    "file/", "up/scratch/new", "\u{fffd}\u{10ffff}", "new2", "new2/..", "loop/x", "root/tmp",
+    "file",
+    "folder",
+    "folder/inner",
+    ".",
+    "..",
+    "",
+    "/",
+    "up",
+    "up/secret",
+    "out",
+    "abs",
+    "loop",
+    "new",
+    "new/deeper",
+    "../secret",
+    "../scratch/file",
+    "folder/../..",
+    "folder/up/../secret",
+    "abs/x",
+    "dangling",
+    "./folder/./../file",
+    "up/other/new",
+    "/etc/passwd",
+    "a\0b",
+    "folder/",
+    "file/",
+    "up/scratch/new",
+    "\u{fffd}\u{10ffff}",
+    "new2",
+    "new2/..",
+    "loop/x",
+    "root/tmp",
 ];
 
 /// Where things are in the guest's memory.
@@ -52,7 +80,13 @@ impl Wasi {
     /// Those that open and read more often than others: they lead further.
     fn choose(&self, source: &mut Source) -> &'static Function {
         let which = source.below(self.functions.len() as u64) as usize;
-        let often = ["path_open", "path_open", "path_symlink", "path_rename", "fd_read"];
+        let often = [
+            "path_open",
+            "path_open",
+            "path_symlink",
+            "path_rename",
+            "fd_read",
+        ];
         let name = often.get(source.below(15) as usize);
         let found = name.and_then(|name| self.functions.iter().find(|f| f.name == *name));
         found.copied().unwrap_or(self.functions[which])
@@ -181,7 +215,10 @@ fn fill(memory: &mut [u8], source: &mut Source, all: bool) {
         let (pointer, len) = match source.below(8) {
             0 => (source.next() as u32, source.next() as u32),
             1 => (0x4000, u32::MAX),
-            _ => (0x4000 + source.below(0x4000) as u32, source.below(300) as u32),
+            _ => (
+                0x4000 + source.below(0x4000) as u32,
+                source.below(300) as u32,
+            ),
         };
         memory[at..at + 4].copy_from_slice(&pointer.to_le_bytes());
         memory[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
@@ -254,6 +291,9 @@ fn arguments(function: &Function, source: &mut Source) -> Vec<u64> {
                 2 => i64::MAX as u64 - source.below(4),
                 _ => source.below(2000),
             },
+            "lookup" | "dirflags" | "old_flags" if source.below(8) != 0 => source.below(2),
+            "fdflags" | "id" if source.below(4) != 0 => source.below(2),
+            "oflags" if source.below(4) != 0 => source.below(2),
             "oflags" | "fdflags" | "flags" | "lookup" | "dirflags" | "old_flags" | "fst_flags"
             | "whence" | "how" | "advice" | "id" => match source.below(4) {
                 0 => source.below(64),

@@ -53,18 +53,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         build.args(["--features", "oracle"]);
     }
     run_visibly(&mut build)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let profile = if args.release { "release" } else { "debug" };
     let program = target.join(profile).join("bimetal-fuzz");
     let folder = target.join("fuzz");
     let mut found = false;
     let all = TARGETS.map(str::to_owned);
-    let names = if args.targets.is_empty() { &all[..] } else { &args.targets };
+    let names = if args.targets.is_empty() {
+        &all[..]
+    } else {
+        &args.targets
+    };
     for name in names {
         println!("==> {name}");
         found |= !one(args, &program, &folder, name)?;
     }
-    Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if found {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// Whether nothing was found.
@@ -110,7 +119,9 @@ fn one(args: &Args, program: &Path, folder: &Path, name: &str) -> Result<bool> {
         crashes += 1;
         seed = at.wrapping_add(1);
         let late = limit.is_some_and(|limit| start.elapsed() >= limit);
-        let last = args.count.is_some_and(|n| seed.wrapping_sub(args.seed) >= n);
+        let last = args
+            .count
+            .is_some_and(|n| seed.wrapping_sub(args.seed) >= n);
         if crashes == CRASHES || late || last {
             return Ok(false);
         }

@@ -8,6 +8,7 @@
 mod aarch64;
 mod bench;
 mod ci;
+mod fuzz;
 mod guests;
 mod process;
 mod realworld;
@@ -36,6 +37,8 @@ enum Chore {
     Aarch64(aarch64::Args),
     /// Race the benchmark programs against native code and other runtimes
     Bench(bench::Args),
+    /// Look for bugs with random input
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Realworld(args) => realworld::run(&args),
         Chore::Aarch64(args) => aarch64::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
     };
     match result {
         Ok(code) => code,
