@@ -8,7 +8,7 @@ use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{Compiler, Scratch, Trampoline};
 use bimetal_wasm::FuncType;
 
-use crate::config::Config;
+use crate::config::{Config, ProfilingStrategy};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::interrupt::Epochs;
 use crate::profiling::Batch;
@@ -93,7 +93,9 @@ impl Engine {
                 config: config.clone(),
                 compiler: compiler(config)?,
                 tunables,
-                space: Arc::default(),
+                space: Arc::new(CodeSpace::new(
+                    config.profiler == ProfilingStrategy::PerfMap,
+                )),
                 epochs: Epochs::default(),
                 signatures: RwLock::default(),
                 scratch: Mutex::default(),

@@ -145,6 +145,18 @@ fn threads_append_and_run_each_others_code() {
 }
 
 #[test]
+fn a_region_that_is_shown_as_a_jits_is_the_same_elsewhere() {
+    let region = CodeRegion::new(1 << 20).unwrap();
+    let before = region.base().addr();
+    let region = region.shown_as_jit().unwrap();
+    assert_ne!(region.base().addr(), before);
+    let code = region.append(&machine::returning(42), 16).unwrap();
+    assert_eq!(run(code), 42);
+    let error = region.shown_as_jit().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn a_region_is_filled_within_its_bounds() {
     let page = page_size();
     let region = CodeRegion::new(2 * page - 1).unwrap();

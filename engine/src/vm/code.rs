@@ -23,9 +23,11 @@ use crate::module::ModuleInner;
 const REGION_SIZE: usize = 1 << 30;
 
 /// An engine's executable memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CodeSpace {
     state: Mutex<SpaceState>,
+    /// Whether a profiler is to take it for a JIT's.
+    shown_as_jit: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,21 @@ impl Chunk {
 }
 
 impl CodeSpace {
+    pub(crate) fn new(shown_as_jit: bool) -> CodeSpace {
+        CodeSpace {
+            state: Mutex::default(),
+            shown_as_jit,
+        }
+    }
+
+    fn region(&self, capacity: usize) -> io::Result<Arc<CodeRegion>> {
+        let region = CodeRegion::new(capacity)?;
+        Ok(Arc::new(match self.shown_as_jit {
+            true => region.shown_as_jit()?,
+            false => region,
+        }))
+    }
+
     fn take(&self, len: usize) -> io::Result<Chunk> {
         let page = bimetal_sys::page_size();
         let len = len.max(1).next_multiple_of(page);
@@ -73,7 +90,7 @@ impl CodeSpace {
         let region = match state.regions.last() {
             Some(region) if fits(region) => region.clone(),
             _ => {
-                let region = Arc::new(CodeRegion::new(REGION_SIZE.max(len + page))?);
+                let region = self.region(REGION_SIZE.max(len + page))?;
                 state.regions.push(region.clone());
                 region
             }
@@ -119,7 +136,7 @@ impl CodeSpace {
         {
             return region.append(bytes, align);
         }
-        let region = Arc::new(CodeRegion::new(REGION_SIZE)?);
+        let region = self.region(REGION_SIZE)?;
         state.regions.push(region.clone());
         region.append(bytes, align)
     }

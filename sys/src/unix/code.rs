@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags};
 
 use super::memory::{invalid, memfd, page_size, round_to_pages};
 use crate::arch;
@@ -72,6 +72,44 @@ impl CodeRegion {
             used: AtomicUsize::new(0),
             process: std::process::id(),
         })
+    }
+
+    /// The same region, elsewhere, where a profiler that watches this process (`perf`) takes the
+    /// code for that of a JIT and looks its names up in the map that it finds for the process,
+    /// rather than in the file that it believes to be mapped. For a region that nothing is in.
+    ///
+    /// # Errors
+    /// What the system says, or that the region is in use.
+    pub fn shown_as_jit(mut self) -> io::Result<CodeRegion> {
+        if self.used() != 0 {
+            return Err(invalid("a region for code that has been filled"));
+        }
+        // Profilers are told of mappings that are made, not of those that are moved: they will
+        // believe that this one is still there.
+        // SAFETY: the new mapping replaces nothing. Then it is replaced by the region's, which is
+        // `self`'s own and has never been used.
+        unsafe {
+            let to = rustix::mm::mmap_anonymous(
+                ptr::null_mut(),
+                self.capacity,
+                ProtFlags::READ | ProtFlags::EXEC,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )?;
+            let moved = rustix::mm::mremap_fixed(
+                self.base.cast(),
+                self.capacity,
+                self.capacity,
+                MremapFlags::MAYMOVE,
+                to,
+            );
+            if let Err(error) = moved {
+                // As for dropping the region.
+                let _ = rustix::mm::munmap(to, self.capacity);
+                return Err(error.into());
+            }
+            self.base = to.cast();
+        }
+        Ok(self)
     }
 
     /// The first address.
