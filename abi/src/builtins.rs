@@ -27,6 +27,9 @@ pub enum BuiltinReturn {
     Status,
     /// An `i64`: [`RAISED`] means that an error is in the store: call `raise`. Else the value.
     ValueOrRaise,
+    /// Nothing, and every register is as it was: for calls on cold paths of hot loops, around which
+    /// nothing shall be kept in memory. A failure does not return.
+    Preserved,
     /// Does not return.
     Never,
 }
@@ -81,9 +84,9 @@ macro_rules! for_each_builtin {
             "`f64.nearest`, where the processor has none."
             nearest_f64(F64) -> F64;
             "An interrupt was requested: go on, or stop."
-            interrupt() -> Status;
+            interrupt() -> Preserved;
             "Fuel ran out, `VmStoreContext.fuel` says by how much: go on with what is there then, or stop."
-            out_of_fuel() -> Status;
+            out_of_fuel() -> Preserved;
         }
     };
 }
@@ -133,6 +136,9 @@ macro_rules! returns {
     };
     (Nothing) => {
         BuiltinReturn::Nothing
+    };
+    (Preserved) => {
+        BuiltinReturn::Preserved
     };
     (Status) => {
         BuiltinReturn::Status

@@ -48,7 +48,8 @@
 //! **wasm → builtin**: the system convention, `(vmctx: ptr, params…) -> result` through
 //! `vmctx.builtins[n]`. The entry there is a stub that records `exit_fp`/`exit_pc` and jumps on;
 //! generated code does nothing but call it and look at the result as
-//! [`BuiltinReturn`](crate::BuiltinReturn) says.
+//! [`BuiltinReturn`](crate::BuiltinReturn) says. Entries of those that are `Preserved` are called in
+//! Cranelift's `PreserveAll` convention: their stub saves and restores every register.
 //!
 //! **Stack overflow**: each function compares its stack pointer with
 //! `vmctx.store.stack_limit` and traps with [`TrapCode::StackOverflow`](crate::TrapCode).

@@ -338,3 +338,81 @@ fn handles() -> Result<()> {
     );
     Ok(())
 }
+
+/// A computation with more values alive than there are registers, and others' code in between.
+#[test]
+fn a_check_keeps_all_registers() -> Result<()> {
+    const LIVE: usize = 24;
+    let mut text = String::from("(module (func (export \"f\") (param i32) (result i64 f64 v128)");
+    text += &" (local i64)".repeat(LIVE);
+    text += &" (local f64)".repeat(LIVE);
+    text += &" (local v128)".repeat(LIVE);
+    text += " (loop";
+    for i in 0..LIVE {
+        let (own, next) = (1 + i, 1 + (i + 1) % LIVE);
+        text += &format!(
+            " (local.set {own} (i64.add (i64.mul (local.get {own}) (i64.const 31))
+                (i64.xor (local.get {next}) (i64.const {i}))))"
+        );
+        let (own, next) = (own + LIVE, next + LIVE);
+        text += &format!(
+            " (local.set {own} (f64.add (f64.mul (local.get {own}) (f64.const 0.5))
+                (f64.sub (f64.const {i}) (f64.mul (local.get {next}) (f64.const 0.25)))))"
+        );
+        let (own, next) = (own + LIVE, next + LIVE);
+        text += &format!(
+            " (local.set {own} (i32x4.add (i32x4.mul (local.get {own}) (i32x4.splat (i32.const 7)))
+                (v128.xor (local.get {next}) (i32x4.splat (i32.const {i})))))"
+        );
+    }
+    text += " (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))";
+    for (first, op) in [
+        (1, "i64.xor"),
+        (1 + LIVE, "f64.add"),
+        (1 + 2 * LIVE, "v128.xor"),
+    ] {
+        text += &format!(" (local.get {first})");
+        for i in 1..LIVE {
+            text += &format!(" (local.get {}) {op}", first + i);
+        }
+    }
+    text += "))";
+
+    const TIMES: i32 = 300_000;
+    let plain = Engine::default();
+    let module = Module::new(&plain, &text)?;
+    let mut store = Store::new(&plain, ());
+    let instance = Instance::new(&mut store, &module, &[])?;
+    let f = instance.get_typed_func::<i32, (i64, f64, bimetal::V128)>(&mut store, "f")?;
+    let expected = f.call(&mut store, TIMES)?;
+    for (name, engine) in engines() {
+        let module = Module::new(&engine, &text)?;
+        let mut store = Store::new(&engine, 0u64);
+        if name.ends_with("fuel=true") {
+            store.set_fuel(u64::MAX)?;
+        }
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let f = instance.get_typed_func::<i32, (i64, f64, bimetal::V128)>(&mut store, "f")?;
+        store.set_epoch_deadline(0);
+        let noise = engine.clone();
+        let other = Module::new(&noise, &text)?;
+        store.epoch_deadline_callback(move |mut store| {
+            *store.data_mut() += 1;
+            let instance = Instance::new(&mut store, &other, &[])?;
+            let f = instance.get_typed_func::<i32, (i64, f64, bimetal::V128)>(&mut store, "f")?;
+            // While the callback runs, there is nobody to ask for more time.
+            store.set_epoch_deadline(u64::MAX);
+            f.call(&mut store, 3)?;
+            let at_once = *store.data() % 64 != 0;
+            Ok(UpdateDeadline::Continue(u64::from(!at_once)))
+        });
+        let clock = Clock::start(&engine);
+        let found = f.call(&mut store, TIMES)?;
+        drop(clock);
+        assert!(*store.data() >= 64, "{name}");
+        assert_eq!(found.0, expected.0, "{name}");
+        assert_eq!(found.1.to_bits(), expected.1.to_bits(), "{name}");
+        assert_eq!(found.2, expected.2, "{name}");
+    }
+    Ok(())
+}

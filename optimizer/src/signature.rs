@@ -74,7 +74,10 @@ pub(crate) fn system_param(isa: &Isa, ty: Type) -> AbiParam {
 
 /// The signature of a builtin: its caller's `vmctx`, then its parameters.
 pub(crate) fn builtin(isa: &Isa, builtin: Builtin) -> Signature {
-    let mut signature = Signature::new(CallConv::SystemV);
+    let mut signature = Signature::new(match builtin.returns() {
+        BuiltinReturn::Preserved => CallConv::PreserveAll,
+        _ => CallConv::SystemV,
+    });
     signature.params.push(AbiParam::new(POINTER));
     for &param in builtin.params() {
         signature
@@ -82,7 +85,7 @@ pub(crate) fn builtin(isa: &Isa, builtin: Builtin) -> Signature {
             .push(system_param(isa, builtin_type(param)));
     }
     let returns = match builtin.returns() {
-        BuiltinReturn::Nothing | BuiltinReturn::Never => None,
+        BuiltinReturn::Nothing | BuiltinReturn::Preserved | BuiltinReturn::Never => None,
         BuiltinReturn::Value(ty) => Some(builtin_type(ty)),
         BuiltinReturn::Status => Some(types::I32),
         BuiltinReturn::ValueOrRaise => Some(types::I64),

@@ -79,6 +79,9 @@ macro_rules! rust_type {
     (Nothing) => {
         ()
     };
+    (Preserved) => {
+        ()
+    };
     (Status) => {
         i32
     };
@@ -90,11 +93,21 @@ macro_rules! rust_type {
     };
 }
 
+/// The stub of a builtin.
+macro_rules! stub {
+    (Preserved $name:ident) => {
+        bimetal_sys::preserving_builtin_stub!(pub(super) $name => super::$name);
+    };
+    ($ret:ident $name:ident) => {
+        bimetal_sys::builtin_stub!(pub(super) $name => super::$name);
+    };
+}
+
 /// Declares the stub of each builtin and checks its function's type against the table.
 macro_rules! stubs {
     ($($doc:literal $name:ident($($param:ident),*) -> $ret:ident;)*) => {
         mod stubs {
-            $(bimetal_sys::builtin_stub!(pub(super) $name => super::$name);)*
+            $(stub!($ret $name);)*
         }
 
         const _: () = {

@@ -153,27 +153,31 @@ impl StoreOpaque {
     }
 }
 
-/// The status of a builtin; an error or panic is left in the store.
+/// Runs what may fail; then wasm is resumed at its entry, with the error or panic in the store.
 ///
 /// # Safety
 /// `vmctx` is the context of wasm code that has just called a builtin, and no reference to its
-/// store is in use but by `f`.
-unsafe fn status(vmctx: *mut VmContextHeader, f: impl FnOnce() -> Result<()>) -> i32 {
-    let pending = match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(Ok(())) => return 0,
-        Ok(Err(error)) => Pending::Error(error.with_backtrace(stack_backtrace())),
-        Err(panic) => Pending::Panic(panic),
-    };
-    // SAFETY: the caller's promise; `f` is over.
-    unsafe { StoreOpaque::from_context((*vmctx).store) }.set_pending(pending);
-    1
+/// store is in use but by `f`. The caller owns nothing.
+unsafe fn go_on_or_raise(vmctx: *mut VmContextHeader, f: impl FnOnce() -> Result<()>) {
+    {
+        let pending = match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Pending::Error(error.with_backtrace(stack_backtrace())),
+            Err(panic) => Pending::Panic(panic),
+        };
+        // SAFETY: the caller's promise; `f` is over.
+        unsafe { StoreOpaque::from_context((*vmctx).store) }.set_pending(pending);
+    }
+    // SAFETY: called by wasm code, so there is an entry to resume at; no Rust frames are between
+    // but this one and the builtin's, which own nothing.
+    unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
 }
 
-pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) -> i32 {
+pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) {
     // SAFETY: called by wasm code. The store is reached anew for each step, the last of which is
     // the embedder's callback with the whole of it.
     unsafe {
-        status(vmctx, || {
+        go_on_or_raise(vmctx, || {
             let context = (*vmctx).store;
             let flag = &(*context).interrupt;
             let wishes = flag.load(Ordering::Acquire);
@@ -187,11 +191,13 @@ pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) -> i32 {
                 at_deadline(store)?;
             }
             Ok(())
-        })
+        });
     }
 }
 
-pub(super) unsafe extern "C" fn out_of_fuel(vmctx: *mut VmContextHeader) -> i32 {
+pub(super) unsafe extern "C" fn out_of_fuel(vmctx: *mut VmContextHeader) {
     // SAFETY: called by wasm code.
-    unsafe { status(vmctx, || StoreOpaque::from_context((*vmctx).store).refuel()) }
+    unsafe {
+        go_on_or_raise(vmctx, || StoreOpaque::from_context((*vmctx).store).refuel());
+    }
 }

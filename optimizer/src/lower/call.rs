@@ -166,7 +166,7 @@ impl Lower<'_> {
         let call = self.call_builtin_raw(builtin, args);
         let result = self.cur.func.dfg.inst_results(call).first().copied();
         match builtin.returns() {
-            BuiltinReturn::Nothing | BuiltinReturn::Never => None,
+            BuiltinReturn::Nothing | BuiltinReturn::Preserved | BuiltinReturn::Never => None,
             BuiltinReturn::Value(_) => result,
             BuiltinReturn::Status => {
                 if let Some(status) = result {
@@ -187,7 +187,27 @@ impl Lower<'_> {
 
     /// Calls a function of the runtime.
     pub(super) fn call_builtin_raw(&mut self, builtin: Builtin, args: &[Value]) -> ir::Inst {
-        let signature = match self.scratch.builtins[builtin as usize].expand() {
+        let signature = self.builtin_signature(builtin);
+        let table = self.vm_pointer(Pointer::Builtins);
+        let flags = self.flags.pointer(self.cur.func);
+        let code = self.load(POINTER, flags, table, builtin.offset());
+        let mut values = Values::from_slice(&[self.vmctx]);
+        values.extend_from_slice(args);
+        self.cur.ins().call_indirect(signature, code, &values)
+    }
+
+    /// Calls a function without parameters or result from a cold path. What is needed for the call
+    /// is loaded there and then: as pure loads these would move out of loops and take registers.
+    pub(super) fn call_rare_builtin(&mut self, builtin: Builtin) {
+        let signature = self.builtin_signature(builtin);
+        let flags = self.flags.mutable(self.cur.func, Region::Interrupt);
+        let table = self.load(POINTER, flags, self.vmctx, VmContextHeader::BUILTINS);
+        let code = self.load(POINTER, flags, table, builtin.offset());
+        self.cur.ins().call_indirect(signature, code, &[self.vmctx]);
+    }
+
+    fn builtin_signature(&mut self, builtin: Builtin) -> SigRef {
+        match self.scratch.builtins[builtin as usize].expand() {
             Some(signature) => signature,
             None => {
                 let signature = signature::builtin(self.isa, builtin);
@@ -195,13 +215,7 @@ impl Lower<'_> {
                 self.scratch.builtins[builtin as usize] = signature.into();
                 signature
             }
-        };
-        let table = self.vm_pointer(Pointer::Builtins);
-        let flags = self.flags.pointer(self.cur.func);
-        let code = self.load(POINTER, flags, table, builtin.offset());
-        let mut values = Values::from_slice(&[self.vmctx]);
-        values.extend_from_slice(args);
-        self.cur.ins().call_indirect(signature, code, &values)
+        }
     }
 
     /// Goes on as `raise` if `failed` is not zero.

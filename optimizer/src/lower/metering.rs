@@ -1,7 +1,8 @@
 //! Interrupt checks and fuel: a load or compare, and a branch that is not taken to cold code.
 //!
 //! The loads are not to be merged across checks, and are not: a check calls on its cold path, and
-//! Cranelift takes whatever was in memory to be unknown where that path comes back.
+//! Cranelift takes whatever was in memory to be unknown where that path comes back. That call keeps
+//! all registers, so that the hot path is free to use them.
 
 use bimetal_abi::{Builtin, VmStoreContext};
 use bimetal_codegen::CompileError;
@@ -49,7 +50,7 @@ impl Lower<'_> {
         let (stop, go_on) = (self.new_block(), self.new_block());
         self.cur.ins().brif(wanted, stop, &[], go_on, &[]);
         self.on_cold_path(stop, |lower| {
-            lower.call_builtin(Builtin::interrupt, &[]);
+            lower.call_rare_builtin(Builtin::interrupt);
             lower.cur.ins().jump(go_on, &[]);
         });
         self.enter(go_on);
@@ -67,7 +68,7 @@ impl Lower<'_> {
         let same = [BlockArg::Value(fuel)];
         self.cur.ins().brif(out, stop, &[], go_on, &same);
         self.on_cold_path(stop, |lower| {
-            lower.call_builtin(Builtin::out_of_fuel, &[]);
+            lower.call_rare_builtin(Builtin::out_of_fuel);
             let more = [BlockArg::Value(lower.load_fuel())];
             lower.cur.ins().jump(go_on, &more);
         });

@@ -169,6 +169,87 @@ macro_rules! builtin_stub {
     )*};
 }
 
+/// As [`builtin_stub!`] for a function without further parameters or a result, around which all
+/// registers that generated code uses are kept.
+#[macro_export]
+macro_rules! preserving_builtin_stub {
+    ($($(#[$meta:meta])* $vis:vis $name:ident => $function:path),* $(,)?) => {$(
+        $(#[$meta])*
+        #[doc = "The entry of a builtin.\n\n# Safety\nOnly generated code can call it."]
+        #[unsafe(naked)]
+        $vis unsafe extern "C" fn $name() {
+            ::core::arch::naked_asm!(
+                "stp x29, x30, [sp, #-16]!",
+                "mov x29, sp",
+                "sub sp, sp, #656",
+                "stp x0, x1, [sp, #0]",
+                "stp x2, x3, [sp, #16]",
+                "stp x4, x5, [sp, #32]",
+                "stp x6, x7, [sp, #48]",
+                "stp x8, x9, [sp, #64]",
+                "stp x10, x11, [sp, #80]",
+                "stp x12, x13, [sp, #96]",
+                "stp x14, x15, [sp, #112]",
+                "stp x16, x17, [sp, #128]",
+                "stp q0, q1, [sp, #144]",
+                "stp q2, q3, [sp, #176]",
+                "stp q4, q5, [sp, #208]",
+                "stp q6, q7, [sp, #240]",
+                "stp q8, q9, [sp, #272]",
+                "stp q10, q11, [sp, #304]",
+                "stp q12, q13, [sp, #336]",
+                "stp q14, q15, [sp, #368]",
+                "stp q16, q17, [sp, #400]",
+                "stp q18, q19, [sp, #432]",
+                "stp q20, q21, [sp, #464]",
+                "stp q22, q23, [sp, #496]",
+                "stp q24, q25, [sp, #528]",
+                "stp q26, q27, [sp, #560]",
+                "stp q28, q29, [sp, #592]",
+                "stp q30, q31, [sp, #624]",
+                "ldr x16, [x0, #{store}]",
+                "ldr x17, [x29]",
+                "str x17, [x16, #{exit_fp}]",
+                "ldr x17, [x29, #8]",
+                "str x17, [x16, #{exit_pc}]",
+                "bl {function}",
+                "ldp q0, q1, [sp, #144]",
+                "ldp q2, q3, [sp, #176]",
+                "ldp q4, q5, [sp, #208]",
+                "ldp q6, q7, [sp, #240]",
+                "ldp q8, q9, [sp, #272]",
+                "ldp q10, q11, [sp, #304]",
+                "ldp q12, q13, [sp, #336]",
+                "ldp q14, q15, [sp, #368]",
+                "ldp q16, q17, [sp, #400]",
+                "ldp q18, q19, [sp, #432]",
+                "ldp q20, q21, [sp, #464]",
+                "ldp q22, q23, [sp, #496]",
+                "ldp q24, q25, [sp, #528]",
+                "ldp q26, q27, [sp, #560]",
+                "ldp q28, q29, [sp, #592]",
+                "ldp q30, q31, [sp, #624]",
+                "ldp x0, x1, [sp, #0]",
+                "ldp x2, x3, [sp, #16]",
+                "ldp x4, x5, [sp, #32]",
+                "ldp x6, x7, [sp, #48]",
+                "ldp x8, x9, [sp, #64]",
+                "ldp x10, x11, [sp, #80]",
+                "ldp x12, x13, [sp, #96]",
+                "ldp x14, x15, [sp, #112]",
+                "ldp x16, x17, [sp, #128]",
+                "add sp, sp, #656",
+                "ldp x29, x30, [sp], #16",
+                "ret",
+                store = const $crate::private::VmContextHeader::STORE,
+                exit_fp = const $crate::private::VmStoreContext::EXIT_FP,
+                exit_pc = const $crate::private::VmStoreContext::EXIT_PC,
+                function = sym $function,
+            )
+        }
+    )*};
+}
+
 /// The stack pointer in the calling function, or near to it.
 #[inline(always)]
 pub fn stack_pointer() -> usize {

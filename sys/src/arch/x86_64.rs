@@ -202,6 +202,87 @@ macro_rules! builtin_stub {
     )*};
 }
 
+/// As [`builtin_stub!`] for a function without further parameters or a result, around which all
+/// registers that generated code uses are kept.
+#[macro_export]
+macro_rules! preserving_builtin_stub {
+    ($($(#[$meta:meta])* $vis:vis $name:ident => $function:path),* $(,)?) => {$(
+        $(#[$meta])*
+        #[doc = "The entry of a builtin.\n\n# Safety\nOnly generated code can call it."]
+        #[unsafe(naked)]
+        $vis unsafe extern "C" fn $name() {
+            ::core::arch::naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "push rax",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "push rdi",
+                "push r8",
+                "push r9",
+                "push r10",
+                "push r11",
+                "sub rsp, 264",
+                "movups [rsp + 0], xmm0",
+                "movups [rsp + 16], xmm1",
+                "movups [rsp + 32], xmm2",
+                "movups [rsp + 48], xmm3",
+                "movups [rsp + 64], xmm4",
+                "movups [rsp + 80], xmm5",
+                "movups [rsp + 96], xmm6",
+                "movups [rsp + 112], xmm7",
+                "movups [rsp + 128], xmm8",
+                "movups [rsp + 144], xmm9",
+                "movups [rsp + 160], xmm10",
+                "movups [rsp + 176], xmm11",
+                "movups [rsp + 192], xmm12",
+                "movups [rsp + 208], xmm13",
+                "movups [rsp + 224], xmm14",
+                "movups [rsp + 240], xmm15",
+                "mov r10, [rdi + {store}]",
+                "mov r11, [rbp]",
+                "mov [r10 + {exit_fp}], r11",
+                "mov r11, [rbp + 8]",
+                "mov [r10 + {exit_pc}], r11",
+                "call {function}",
+                "movups xmm0, [rsp + 0]",
+                "movups xmm1, [rsp + 16]",
+                "movups xmm2, [rsp + 32]",
+                "movups xmm3, [rsp + 48]",
+                "movups xmm4, [rsp + 64]",
+                "movups xmm5, [rsp + 80]",
+                "movups xmm6, [rsp + 96]",
+                "movups xmm7, [rsp + 112]",
+                "movups xmm8, [rsp + 128]",
+                "movups xmm9, [rsp + 144]",
+                "movups xmm10, [rsp + 160]",
+                "movups xmm11, [rsp + 176]",
+                "movups xmm12, [rsp + 192]",
+                "movups xmm13, [rsp + 208]",
+                "movups xmm14, [rsp + 224]",
+                "movups xmm15, [rsp + 240]",
+                "add rsp, 264",
+                "pop r11",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rdi",
+                "pop rsi",
+                "pop rdx",
+                "pop rcx",
+                "pop rax",
+                "pop rbp",
+                "ret",
+                store = const $crate::private::VmContextHeader::STORE,
+                exit_fp = const $crate::private::VmStoreContext::EXIT_FP,
+                exit_pc = const $crate::private::VmStoreContext::EXIT_PC,
+                function = sym $function,
+            )
+        }
+    )*};
+}
+
 /// The stack pointer in the calling function, or near to it.
 #[inline(always)]
 pub fn stack_pointer() -> usize {
