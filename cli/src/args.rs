@@ -58,7 +58,7 @@ pub enum Command {
     /// Run a program (the default: `bimetal app.wasm`)
     #[command(after_help = RUN_EXAMPLES)]
     #[command(override_usage = "bimetal run [OPTIONS] FILE [ARGS]...")]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show what the compiler makes of a function
     Compile(CompileArgs),
     /// Check modules without running them
@@ -329,7 +329,7 @@ mod tests {
     fn run_args(line: &str) -> RunArgs {
         let words = line.split_whitespace().map(OsString::from).collect();
         match parse(words).unwrap().command {
-            Command::Run(args) => args,
+            Command::Run(args) => *args,
             other => panic!("{other:?}"),
         }
     }
