@@ -2,7 +2,7 @@
 
 use bimetal_codegen::CompileError;
 use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Lower, Values};
 use crate::graph::{self, Imm, Op};
@@ -53,8 +53,10 @@ impl Lower<'_> {
         Ok(Some(()))
     }
 
-    /// Entries with the same edge share it; an edge with arguments gets a block of its own, so
-    /// that its moves are there once and not once per entry.
+    /// Entries with the same edge share it: one with arguments gets a block of its own, so that its
+    /// moves are there once and not once per entry. The edge of a single entry is left to
+    /// Cranelift to split; it puts the moves where its register allocator, whose time would
+    /// otherwise grow with the square of the number of targets, merges them without effort.
     fn br_table(
         &mut self,
         inst: graph::Inst,
@@ -65,16 +67,23 @@ impl Lower<'_> {
         let index = self.get(args[0])?;
         let mut calls: SmallVec<[BlockCall; 8]> = SmallVec::new();
         let mut moves: SmallVec<[(Block, graph::Edge); 8]> = SmallVec::new();
-        for edge in graph.edges(inst) {
-            let target = if graph.edge_args(edge).is_empty() {
-                self.clif_block(graph.target(edge))?
+        let mut uses: SmallVec<[u32; 32]> = smallvec![0; graph.edges(inst).len()];
+        for &edge in graph.jump_table(table) {
+            if let Some(uses) = uses.get_mut(edge as usize) {
+                *uses += 1;
+            }
+        }
+        for (edge, uses) in graph.edges(inst).zip(uses) {
+            let (target, values) = if uses <= 1 || graph.edge_args(edge).is_empty() {
+                let target = self.clif_block(graph.target(edge))?;
+                (target, self.edge_args(edge)?)
             } else {
                 let block = self.new_block();
                 moves.push((block, edge));
-                block
+                (block, Default::default())
             };
             let pool = &mut self.cur.func.dfg.value_lists;
-            calls.push(BlockCall::new(target, [], pool));
+            calls.push(BlockCall::new(target, values, pool));
         }
         let bug = || CompileError::Bug(format!("jump table of {inst}"));
         let entries: SmallVec<[BlockCall; 32]> = graph
