@@ -21,7 +21,8 @@ use crate::config::DEFAULT_FRAMES;
 use crate::error::{Error, Result};
 use crate::module::Module;
 
-/// Stack left below wasm's limit for host functions, builtins and the lazy compiler.
+/// Stack left below wasm's limit for host functions, builtins and the lazy compiler; half of what
+/// there is on a thread with less than twice as much.
 const HOST_RESERVE: usize = 256 << 10;
 
 /// One entry into wasm.
@@ -149,9 +150,13 @@ pub(super) unsafe fn enter(
 
 /// The lowest stack address that wasm may use, entered from here.
 fn stack_limit(max_wasm_stack: usize) -> usize {
-    let wanted = bimetal_sys::stack_pointer().saturating_sub(max_wasm_stack);
+    let here = bimetal_sys::stack_pointer();
+    let wanted = here.saturating_sub(max_wasm_stack);
     match bimetal_sys::thread_stack_limit() {
-        Some(lowest) => wanted.max(lowest.saturating_add(HOST_RESERVE)),
+        Some(lowest) => {
+            let reserve = HOST_RESERVE.min(here.saturating_sub(lowest) / 2);
+            wanted.max(lowest.saturating_add(reserve))
+        }
         None => wanted,
     }
 }

@@ -22,6 +22,9 @@ use crate::module::ModuleInner;
 /// Address space of one region. A sparse mapping: only what is written costs memory.
 const REGION_SIZE: usize = 1 << 30;
 
+/// The same for processes that may not have so much (`ulimit -v`).
+const SMALL_REGION_SIZE: usize = 32 << 20;
+
 /// An engine's executable memory.
 #[derive(Debug)]
 pub(crate) struct CodeSpace {
@@ -60,8 +63,10 @@ impl CodeSpace {
         }
     }
 
-    fn region(&self, capacity: usize) -> io::Result<Arc<CodeRegion>> {
-        let region = CodeRegion::new(capacity)?;
+    /// A new region with room for `len` bytes.
+    fn region(&self, len: usize) -> io::Result<Arc<CodeRegion>> {
+        let region = CodeRegion::new(REGION_SIZE.max(len))
+            .or_else(|_| CodeRegion::new(SMALL_REGION_SIZE.max(len)))?;
         Ok(Arc::new(match self.shown_as_jit {
             true => region.shown_as_jit()?,
             false => region,
@@ -90,7 +95,7 @@ impl CodeSpace {
         let region = match state.regions.last() {
             Some(region) if fits(region) => region.clone(),
             _ => {
-                let region = self.region(REGION_SIZE.max(len + page))?;
+                let region = self.region(len + page)?;
                 state.regions.push(region.clone());
                 region
             }
@@ -136,7 +141,7 @@ impl CodeSpace {
         {
             return region.append(bytes, align);
         }
-        let region = self.region(REGION_SIZE)?;
+        let region = self.region(bytes.len() + align)?;
         state.regions.push(region.clone());
         region.append(bytes, align)
     }
