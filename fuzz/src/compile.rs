@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
 use bimetal_abi::{CallMode, Tunables};
@@ -13,7 +14,7 @@ use bimetal_codegen::{
 use bimetal_optimizer::Optimizer;
 use bimetal_wasm::{Features, Module};
 
-use crate::{Notes, Target, generate};
+use crate::{Notes, Target, extreme, generate};
 
 /// How code is made.
 #[derive(Clone, Debug)]
@@ -21,6 +22,9 @@ struct Setup {
     settings: Settings,
     tunables: Tunables,
 }
+
+/// No module of a hundred kilobytes may take longer, twice, in a build for tests.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// See the module.
 #[derive(Debug)]
@@ -85,6 +89,9 @@ impl Target for Compile {
         let Ok(setups) = setups.collect::<arbitrary::Result<Vec<_>>>() else {
             return Ok(());
         };
+        if u.ratio(1, 50).unwrap_or(false) {
+            return self.check_extreme(&mut u, &setups, notes);
+        }
         let Ok(wasm) = generate::module(&mut u) else {
             return Ok(());
         };
@@ -137,6 +144,39 @@ fn setup(u: &mut Unstructured<'_>) -> arbitrary::Result<Setup> {
 }
 
 impl Compile {
+    /// One machine at a time: these are large.
+    fn check_extreme(
+        &self,
+        u: &mut Unstructured<'_>,
+        setups: &[Setup],
+        notes: &mut Notes,
+    ) -> Result<(), String> {
+        let which = u.choose_index(self.machines.len()).unwrap_or(0);
+        let Ok(text) = extreme::text(u) else {
+            return Ok(());
+        };
+        notes.count("extreme shapes");
+        notes.files.push(("wat", text.clone().into_bytes()));
+        let module = Module::from_text(&text, &self.features)
+            .map_err(|error| format!("a valid module is refused: {error}"))?;
+        let mut setup = setups[which].clone();
+        // The verifiers may take longer than the compiler.
+        setup.settings.verify = false;
+        let env = ModuleEnv::new(Arc::new(module), setup.tunables.clone())
+            .map_err(|error| error.to_string())?;
+        let machine = &self.machines[which];
+        let start = Instant::now();
+        one(&env, machine, &setup, notes)
+            .map_err(|error| format!("{error}\n{machine:?}\n{setup:?}"))?;
+        match start.elapsed() {
+            time if time > LIMIT => Err(format!(
+                "compiling {} bytes took {time:?}\n{machine:?}\n{setup:?}",
+                env.module.bytes.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn check(&self, wasm: &[u8], setups: &[Setup], notes: &mut Notes) -> Result<(), String> {
         notes.files.push(("wasm", wasm.to_vec()));
         let module = Module::new(wasm.to_vec(), &self.features)

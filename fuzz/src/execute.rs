@@ -574,3 +574,48 @@ fn mischief(caller: &mut Caller<'_, Host>) -> bimetal::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(lines: &[&str]) -> Trace {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn traces_that_differ_are_a_finding() {
+        let same = |a: &[&str], b: &[&str]| compare("a", &trace(a), "b", &trace(b)).is_ok();
+        assert!(same(&["1", "2"], &["1", "2"]));
+        assert!(!same(&["1", "2"], &["1", "3"]));
+        assert!(!same(&["1", "2"], &["1"]));
+        assert!(!same(&["1"], &["1", "2"]));
+        // How deep the stack goes may differ; what is before may not.
+        assert!(same(&["1", "2", "3"], &["1", OVERFLOW]));
+        assert!(!same(&["1", "2", "3"], &["0", OVERFLOW]));
+    }
+
+    /// The whole way, with an engine whose division is another.
+    #[test]
+    fn programs_that_differ_are_a_finding() {
+        let run = |text: &str| {
+            let wasm = bimetal_wasm::text::parse(text, None).unwrap();
+            let scenario = Scenario {
+                seed: 3,
+                mischief: true,
+                metered: false,
+                portable: false,
+            };
+            run(&Engine::default(), &wasm, scenario, &mut Notes::default()).unwrap()
+        };
+        let module = |op: &str| {
+            format!(
+                "(module (memory (export \"m\") 1) (func (export \"f\") (i32.{op} (i32.const 0) (i32.const 1))))"
+            )
+        };
+        let (a, b) = (run(&module("store")), run(&module("store8")));
+        assert_eq!(a, b);
+        let c = run(&module("store16 offset=1"));
+        assert!(compare("a", &a, "c", &c).is_err());
+    }
+}

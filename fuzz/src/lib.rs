@@ -16,6 +16,7 @@ pub mod api;
 pub mod compile;
 pub mod decode;
 pub mod execute;
+pub mod extreme;
 pub mod generate;
 #[cfg(feature = "oracle")]
 pub mod oracle;

@@ -96,7 +96,7 @@ impl Wasi {
 impl Target for Wasi {
     fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
         notes.files.push(("bin", input.to_vec()));
-        let world = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let world = scratch().map_err(|error| error.to_string())?;
         prepare(world.path()).map_err(|error| format!("cannot prepare: {error}"))?;
         let before = outside(world.path())?;
         let mut ctx = context(&world.path().join("scratch"))?;
@@ -138,6 +138,15 @@ impl Target for Wasi {
 
     fn run_file(&mut self, file: &[u8], notes: &mut Notes) -> Result<(), String> {
         self.run(file, notes)
+    }
+}
+
+/// In memory if there is such a folder: some calls wait for the disk.
+fn scratch() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()),
+        false => tempfile::tempdir(),
     }
 }
 

@@ -40,7 +40,7 @@ fn decode() {
 
 #[test]
 fn compile() {
-    let counts = smoke("compile", 150);
+    let counts = smoke("compile", 100);
     expect(&counts, &["functions", "trampolines"]);
 }
 
@@ -70,7 +70,7 @@ fn wasi() {
 
 #[test]
 fn api() {
-    let counts = smoke("api", 300);
+    let counts = smoke("api", 200);
     expect(
         &counts,
         &["instances", "threads", "documented panics", "used: true"],
