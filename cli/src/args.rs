@@ -4,12 +4,13 @@
 //! command nor a general option is where the arguments of `run` begin. What follows the file
 //! belongs to the guest, whatever it looks like.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::PossibleValue;
+use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -88,7 +89,8 @@ pub struct CodeArgs {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Give the guest a directory, under a name of its own if wished, read-only with `:ro`
-    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir)]
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]",
+        value_parser = OsStringValueParser::new().try_map(|text| parse_dir(&text)))]
     pub dirs: Vec<DirArg>,
 
     /// Set a variable of the guest's environment, or let it inherit one
@@ -100,7 +102,7 @@ pub struct RunArgs {
     pub inherit_env: bool,
 
     /// Call this export with the arguments and print its results, instead of starting the program
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub invoke: Option<String>,
 
     /// Make the exports of FILE importable from the module NAME; can be repeated
@@ -112,8 +114,8 @@ pub struct RunArgs {
     pub argv0: Option<OsString>,
 
     /// Listen on a TCP address and give the guest the socket; can be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen)]
+    pub listen: Vec<String>,
 
     #[command(flatten)]
     pub code: CodeArgs,
@@ -150,6 +152,10 @@ pub struct RunArgs {
         value_hint = clap::ValueHint::FilePath
     )]
     pub file_and_args: Vec<OsString>,
+
+    /// Whether the file may be a mistyped command: it is the command line's first word.
+    #[arg(skip)]
+    pub maybe_command: bool,
 }
 
 #[derive(Debug, Args)]
@@ -269,20 +275,50 @@ pub enum DumpForm {
     Asm,
 }
 
-fn parse_dir(text: &str) -> Result<DirArg, String> {
-    let (text, read_only) = match text.strip_suffix(":ro") {
-        Some(text) => (text, true),
-        None => (text, false),
+/// The host's name is any bytes; the guest's is a text, since WASI's names are.
+fn parse_dir(text: &OsStr) -> Result<DirArg, String> {
+    const EXPECTED: &str = "expected HOST, HOST::GUEST, or one of them with `:ro`";
+    let bytes = text.as_bytes();
+    let (bytes, read_only) = match bytes.strip_suffix(b":ro") {
+        Some(bytes) => (bytes, true),
+        None => (bytes, false),
     };
-    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    let separator = bytes.windows(2).position(|two| two == b"::");
+    let (host, guest) = match separator {
+        Some(at) => (&bytes[..at], &bytes[at + 2..]),
+        None => (bytes, bytes),
+    };
     if host.is_empty() || guest.is_empty() {
-        return Err("expected HOST, HOST::GUEST, or one of them with `:ro`".into());
+        return Err(EXPECTED.into());
+    }
+    let guest = std::str::from_utf8(guest).map_err(|_| match separator {
+        Some(_) => "the guest's name for it must be UTF-8",
+        None => "the guest's name for it must be UTF-8: give it one with HOST::GUEST",
+    })?;
+    // `a::b::ro` is read-only by mistake, or named so by mistake.
+    if guest.ends_with(':') {
+        return Err(format!(
+            "`{guest}`, the guest's name for it, ends in `:`; {EXPECTED}, as `data::/srv:ro`"
+        ));
     }
     Ok(DirArg {
-        host: host.into(),
+        host: OsStr::from_bytes(host).into(),
         guest: guest.into(),
         read_only,
     })
+}
+
+/// Looks at the form only; names are resolved when they are used.
+fn parse_listen(text: &str) -> Result<String, &'static str> {
+    let is_address = text.parse::<SocketAddr>().is_ok();
+    let is_named = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_address || is_named {
+        Ok(text.into())
+    } else {
+        Err("expected HOST:PORT")
+    }
 }
 
 fn parse_preload(text: &str) -> Result<(String, PathBuf), String> {
@@ -297,18 +333,23 @@ fn parse_preload(text: &str) -> Result<(String, PathBuf), String> {
 /// # Errors
 /// The exit code with which the program is to end.
 pub fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
-    Cli::try_parse_from(with_command(args)).map_err(|error| {
+    let (args, maybe_command) = with_command(args);
+    let mut cli = Cli::try_parse_from(args).map_err(|error| {
         // The reader may be gone; there is nobody to tell.
         let _ = error.print();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
-    })
+    })?;
+    if let Command::Run(run) = &mut cli.command {
+        run.maybe_command = maybe_command;
+    }
+    Ok(cli)
 }
 
-/// Adds the `run` that may be left out.
-fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
+/// Adds the `run` that may be left out, and says whether it stands for what may be a command.
+fn with_command(mut args: Vec<OsString>) -> (Vec<OsString>, bool) {
     const GENERAL: [&str; 5] = ["help", "-h", "--help", "-V", "--version"];
     let needs_run = args.get(1).is_some_and(|first| {
         GENERAL.iter().all(|word| first != word)
@@ -316,10 +357,12 @@ fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
                 .get_subcommands()
                 .all(|command| first != command.get_name())
     });
+    let mut maybe_command = false;
     if needs_run {
+        maybe_command = !args[1].as_bytes().starts_with(b"-");
         args.insert(1, "run".into());
     }
-    args
+    (args, maybe_command)
 }
 
 #[cfg(test)]
@@ -357,20 +400,46 @@ mod tests {
         );
         let args = run_args("bimetal run --invoke f m.wat -5 -inf");
         assert_eq!(args.file_and_args, ["m.wat", "-5", "-inf"]);
+        let args = run_args("bimetal run --invoke -f m.wat -5");
+        assert_eq!(args.invoke.as_deref(), Some("-f"));
+        assert_eq!(args.file_and_args, ["m.wat", "-5"]);
+        assert!(run_args("bimetal valdate x").maybe_command);
+        assert!(!run_args("bimetal run x").maybe_command);
+        assert!(!run_args("bimetal -v x").maybe_command);
     }
 
     #[test]
     fn directories() {
+        let parse_dir = |text: &[u8]| parse_dir(OsStr::from_bytes(text));
         let dir = |host: &str, guest: &str, read_only| DirArg {
             host: host.into(),
             guest: guest.into(),
             read_only,
         };
-        assert_eq!(parse_dir("."), Ok(dir(".", ".", false)));
-        assert_eq!(parse_dir(".:ro"), Ok(dir(".", ".", true)));
-        assert_eq!(parse_dir("a b::/x"), Ok(dir("a b", "/x", false)));
-        assert_eq!(parse_dir("/a::/:ro"), Ok(dir("/a", "/", true)));
-        assert_eq!(parse_dir("/a:b"), Ok(dir("/a:b", "/a:b", false)));
-        assert!(parse_dir("::/x").is_err() && parse_dir("x::").is_err());
+        assert_eq!(parse_dir(b"."), Ok(dir(".", ".", false)));
+        assert_eq!(parse_dir(b".:ro"), Ok(dir(".", ".", true)));
+        assert_eq!(parse_dir(b"a b::/x"), Ok(dir("a b", "/x", false)));
+        assert_eq!(parse_dir(b"/a::/:ro"), Ok(dir("/a", "/", true)));
+        assert_eq!(parse_dir(b"/a:b"), Ok(dir("/a:b", "/a:b", false)));
+        for text in [
+            "", ":ro", "::/x", "x::", "x:::ro", "a::b::ro", "a::ro", "a::b:",
+        ] {
+            assert!(parse_dir(text.as_bytes()).is_err(), "{text}");
+        }
+        // The host's name need not be UTF-8, but then the guest needs another.
+        let host = OsStr::from_bytes(b"\xff");
+        let named = parse_dir(b"\xff::x:ro").unwrap();
+        assert_eq!((named.host.as_os_str(), &*named.guest), (host, "x"));
+        assert!(parse_dir(b"\xff").is_err() && parse_dir(b"x::\xff").is_err());
+    }
+
+    #[test]
+    fn addresses() {
+        for text in ["127.0.0.1:0", "[::1]:80", "localhost:8080"] {
+            assert_eq!(parse_listen(text).as_deref(), Ok(text));
+        }
+        for text in ["", "localhost", ":80", "localhost:", "localhost:65536"] {
+            assert!(parse_listen(text).is_err(), "{text}");
+        }
     }
 }

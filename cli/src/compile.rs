@@ -44,6 +44,7 @@ pub fn compile(args: &CompileArgs) -> Result<ExitCode> {
     let mut out = output::stdout();
     for (i, function) in functions.into_iter().enumerate() {
         let (index, name) = (function.as_u32(), wasm.func_display_name(function));
+        let name = output::name(&name);
         let dumps = module
             .dump(index, forms)
             .with_context(|| format!("function {index} `{name}` cannot be shown"))?;

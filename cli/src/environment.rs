@@ -8,6 +8,8 @@ use bimetal::{Context, Error, Instance, Linker, Module, Result, Store, StoreLimi
 use bimetal_wasi::WasiCtx;
 use bimetal_wasm::EntityIndex;
 
+use crate::output;
+
 /// What a store of the program holds.
 #[derive(Debug)]
 pub struct Host {
@@ -84,7 +86,10 @@ fn exports_function(module: &bimetal_wasm::Module, name: &str) -> bool {
 
 fn call(store: &mut Store<Host>, instance: Instance, name: &str) -> Result<()> {
     let func = instance
-        .get_typed_func::<(), ()>(&mut *store, name)
+        .get_func(&mut *store, name)
+        .ok_or_else(|| Error::msg(format!("no function `{name}` is exported")))?;
+    let func = func
+        .typed::<(), ()>(&*store)
         .with_context(|| format!("the export `{name}` cannot be called"))?;
     func.call(store, ())
 }
@@ -206,8 +211,8 @@ pub fn check_imports(
     for import in missing.iter().take(SHOWN) {
         message += &format!(
             "\n    `{}` `{}`: {}",
-            import.module(),
-            import.name(),
+            output::name(import.module()),
+            output::name(import.name()),
             import.ty()
         );
     }
@@ -216,7 +221,7 @@ pub fn check_imports(
     }
     message += &format!(
         "\n  `--preload {}=FILE` takes imports from another module's exports",
-        first.module()
+        output::name(first.module())
     );
     Err(Error::msg(message))
 }

@@ -26,7 +26,7 @@ struct Report {
 /// Prints what is in the module.
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let module = load::module(&args.file)?;
-    let report = Report {
+    let mut report = Report {
         environment: environment::recognise(&module).name(),
         summary: Summary::new(&module, LARGEST),
     };
@@ -44,6 +44,13 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
         )?;
         if std::io::stdout().is_terminal() {
             picture(&mut out, &report.summary.sections)?;
+        }
+        // What the summary does not quote itself.
+        for function in &mut report.summary.largest_functions {
+            function.name = output::name(&function.name).into_owned();
+        }
+        for producer in &mut report.summary.producers {
+            *producer = output::name(producer).into_owned();
         }
         write!(out, "{}", report.summary)?;
     }
@@ -63,7 +70,7 @@ fn picture(out: &mut impl Write, sections: &[SectionSummary]) -> std::io::Result
         let share = section.size as f64 / total as f64;
         let bar = bar(share, WIDTH);
         if !bar.is_empty() {
-            let name: String = section.name.chars().take(20).collect();
+            let name: String = output::name(&section.name).chars().take(20).collect();
             writeln!(out, "  {name:<20} {bar:<WIDTH$} {:>5.1} %", share * 100.0)?;
         }
     }

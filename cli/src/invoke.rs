@@ -6,6 +6,7 @@
 use bimetal::{Error, Instance, Module, Result, Store, V128, Val, ValType};
 
 use crate::environment::Host;
+use crate::output;
 
 /// Calls the exported function `name` and returns its results, one text each.
 pub fn invoke(
@@ -28,7 +29,7 @@ pub fn invoke(
     if args.len() != ty.params().len() {
         return Err(Error::msg(format!(
             "`{name}` takes {}, but {} given: its type is {ty}",
-            crate::output::count(ty.params().len(), "argument"),
+            output::count(ty.params().len(), "argument"),
             match args.len() {
                 1 => "1 was".to_string(),
                 n => format!("{n} were"),
@@ -57,7 +58,7 @@ pub fn functions(module: &Module) -> String {
         .filter_map(|export| {
             let ty = export.ty();
             let ty = ty.func()?;
-            Some(format!("\n    {}: {ty}", export.name()))
+            Some(format!("\n    {}: {ty}", output::name(export.name())))
         })
         .collect();
     let mut text: String = functions.iter().take(SHOWN).map(String::as_str).collect();

@@ -24,6 +24,11 @@ pub fn display_name(file: &Path) -> String {
 
 /// The bytes of a file.
 pub fn read(file: &Path) -> Result<Vec<u8>> {
+    read_or_hint(file, false)
+}
+
+/// The bytes of a file; if there is none, its name `maybe_command` mistyped.
+pub fn read_or_hint(file: &Path, maybe_command: bool) -> Result<Vec<u8>> {
     if is_stdin(file) {
         let mut bytes = Vec::new();
         std::io::stdin()
@@ -34,7 +39,8 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
     }
     std::fs::read(file).map_err(|error| {
         let bare_word = file.extension().is_none() && file.components().count() == 1;
-        let hint = if bare_word && error.kind() == std::io::ErrorKind::NotFound {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let hint = if maybe_command && bare_word && missing {
             " (nor is it a command: see `bimetal --help`)"
         } else {
             ""

@@ -4,6 +4,7 @@
 //! ours, so [`report`] ends the program quietly then. Standard error is for people: if nobody can
 //! read it, the program goes on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::process::ExitCode;
@@ -27,8 +28,7 @@ pub fn note(message: impl fmt::Display) {
 /// Tells the user what went wrong, and says with which code to end.
 pub fn report(error: &Error) -> ExitCode {
     if let Some(exit) = error.downcast_ref::<ProcExit>() {
-        // As far as the system passes it on, which is the low eight bits.
-        return ExitCode::from(exit.0 as u8);
+        return ExitCode::from(exit_code(exit.0));
     }
     let io = error.downcast_ref::<io::Error>();
     if io.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
@@ -44,6 +44,15 @@ pub fn report(error: &Error) -> ExitCode {
         ExitCode::from(TRAPPED)
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// What the system passes on of a guest's exit code, its low eight bits; but a failure must not
+/// become a success.
+fn exit_code(code: u32) -> u8 {
+    match code as u8 {
+        0 if code != 0 => 1,
+        low => low,
     }
 }
 
@@ -86,9 +95,45 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A name out of a module: as it is, or quoted and escaped if it could not be read or could harm a
+/// terminal otherwise.
+pub fn name(name: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    if !name.is_empty() && name.trim() == name && name.chars().all(is_plain) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("{name:?}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        for plain in ["add", "core::f<'a>", "größer als", "\"x\"", "a\\b"] {
+            assert_eq!(name(plain), plain);
+        }
+        assert_eq!(name(""), r#""""#);
+        assert_eq!(name(" a"), r#"" a""#);
+        assert_eq!(name("a\nb\"\x1b[1m"), r#""a\nb\"\u{1b}[1m""#);
+        assert_eq!(name("\u{202e}"), r#""\u{202e}""#);
+    }
+
+    #[test]
+    fn failures_stay_failures() {
+        for (code, low) in [
+            (0, 0),
+            (1, 1),
+            (255, 255),
+            (256, 1),
+            (511, 255),
+            (1 << 31, 1),
+        ] {
+            assert_eq!(exit_code(code), low, "{code}");
+        }
+    }
 
     #[test]
     fn sizes() {

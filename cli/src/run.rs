@@ -1,8 +1,9 @@
 //! `bimetal run`: load a module, find out what kind of program it is, give it what it may have,
 //! and start it.
 
+use std::collections::HashSet;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
@@ -117,7 +118,7 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let engine = Engine::new(&config)?;
 
     let start = Instant::now();
-    let bytes = load::read(file)?;
+    let bytes = load::read_or_hint(file, args.maybe_command)?;
     let size = bytes.len();
     let read = start.elapsed();
     let module = load::program(&engine, file, bytes)?;
@@ -251,6 +252,9 @@ fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
     }
     for variable in &args.env {
         let bytes = variable.as_bytes();
+        if bytes.is_empty() {
+            return Err(Error::msg("`--env \"\"` has no name"));
+        }
         match bytes.iter().position(|&byte| byte == b'=') {
             Some(0) => {
                 return Err(Error::msg(format!(
@@ -272,7 +276,15 @@ fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
             },
         }
     }
+    // The guest could not tell two of the same name apart. A slash at the end is no difference.
+    let mut names = HashSet::new();
     for dir in &args.dirs {
+        if !names.insert(dir.guest.trim_end_matches('/')) {
+            return Err(Error::msg(format!(
+                "the guest's name `{}` is given to two directories; `--dir HOST::GUEST` gives another",
+                dir.guest
+            )));
+        }
         let (dir_perms, file_perms) = if dir.read_only {
             (DirPerms::READ, FilePerms::READ)
         } else {
@@ -282,8 +294,14 @@ fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
             .with_context(|| format!("the directory `{}` cannot be opened", dir.host.display()))?;
     }
     for address in &args.listen {
-        let listener =
-            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        let what = || format!("cannot listen on {address}");
+        let resolved: Vec<_> = address
+            .to_socket_addrs()
+            .context("the name cannot be resolved")
+            .with_context(what)?
+            .collect();
+        // The first one of them that can be had.
+        let listener = TcpListener::bind(&*resolved).with_context(what)?;
         if let Ok(address) = listener.local_addr() {
             log.say(format_args!("listening on {address}"));
         }

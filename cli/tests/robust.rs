@@ -1,7 +1,9 @@
 //! What may go wrong, and how the program answers: with a message and an exit code, and never
 //! with a panic or a signal.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
@@ -221,4 +223,27 @@ fn inspect_writes_json() {
     assert!(sections.iter().any(|section| section["name"] == "code"));
     let total: u64 = sections.iter().map(|s| s["size"].as_u64().unwrap()).sum();
     assert!(total < json["size"].as_u64().unwrap());
+}
+
+#[test]
+fn a_directory_of_the_host_has_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(OsStr::from_bytes(b"\xff\xfe"));
+    std::fs::create_dir(&path).unwrap();
+    let run = |suffix: &str| {
+        let mut dir: OsString = path.clone().into();
+        dir.push(suffix);
+        assert!(String::from_utf8(dir.clone().into_vec()).is_err());
+        Command::new(BIMETAL)
+            .args([OsStr::new("--dir"), &dir, case("preopens.wat").as_os_str()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let named = run("::data:ro");
+    assert_eq!(named.stdout, b"data\n", "{named:?}");
+    let unnamed = run("");
+    assert_refused("a guest's name that is not UTF-8", &unnamed);
+    let stderr = String::from_utf8_lossy(&unnamed.stderr);
+    assert!(stderr.contains("must be UTF-8"), "{stderr}");
 }

@@ -29,6 +29,18 @@
 ;; RUN: bimetal run --dir ::x %s
 ;; EXIT: 1
 ;; STDERR: invalid value '::x' for '--dir <HOST[::GUEST][:ro]>'
+;;
+;; RUN: bimetal run --dir .::a::ro %s
+;; EXIT: 1
+;; STDERR: invalid value '.::a::ro' for '--dir <HOST[::GUEST][:ro]>': `a:`, the guest's name for it, ends in `:`; expected
+;;
+;; RUN: bimetal run --dir .:: %s
+;; EXIT: 1
+;; STDERR: invalid value '.::' for '--dir <HOST[::GUEST][:ro]>': expected HOST, HOST::GUEST
+;;
+;; RUN: bimetal run --dir .::x --dir %t::x/ %s
+;; EXIT: 1
+;; STDERR: error: the guest's name `x/` is given to two directories
 (module
   (import "wasi_snapshot_preview1" "path_open"
     (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))

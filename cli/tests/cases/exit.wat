@@ -11,6 +11,17 @@
 ;; RUN: bimetal run --invoke exit %s 255
 ;; EXIT: 255
 ;;
+;; The system passes on eight bits of it, but no failure becomes a success.
+;;
+;; RUN: bimetal run --invoke exit %s 256
+;; EXIT: 1
+;;
+;; RUN: bimetal run --invoke exit %s 0x80000000
+;; EXIT: 1
+;;
+;; RUN: bimetal run --invoke exit %s 300
+;; EXIT: 44
+;;
 ;; RUN: bimetal run -v %s
 ;; EXIT: 42
 ;; STDERR: ran for

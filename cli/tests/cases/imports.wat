@@ -21,6 +21,11 @@
 ;; STDERR: preloading `other` from %t/other.wat, environment: bare module
 ;; STDERR: error: `%s` cannot be linked: incompatible import type for `math::base`: expected global i32, found global (mut i32)
 ;;
+;; RUN: bimetal run %t/names.wat
+;; WRITE: names.wat (module (import "a\\nb" "" (func)))
+;; EXIT: 1
+;; STDERR: `"a\nb"` `""`: func () -> ()
+;;
 ;; RUN: bimetal run --preload math=%t/math.wat %s
 ;; WRITE: math.wat (module (func (export "double")))
 ;; EXIT: 1

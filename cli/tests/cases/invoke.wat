@@ -60,6 +60,17 @@
 ;; STDERR: add: (i32, i32) -> (i32)
 ;; STDERR: nothing: () -> ()
 ;;
+;; RUN: bimetal run --invoke -x %t/names.wat
+;; WRITE: names.wat (module (func (export "-x") (result i32) (i32.const 3)))
+;; STDOUT: 3
+;;
+;; RUN: bimetal run %t/names.wat
+;; WRITE: names.wat (module (func (export "")) (func (export "a\\nb: () -> ()\\1b[1m")) (func (export "don't")))
+;; EXIT: 1
+;; STDERR: "": () -> ()
+;; STDERR: "a\nb: () -> ()\u{1b}[1m": () -> ()
+;; STDERR: don't: () -> ()
+;;
 ;; RUN: bimetal run --invoke memory %s
 ;; EXIT: 1
 ;; STDERR: error: the module exports no function `memory`

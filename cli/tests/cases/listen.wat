@@ -8,9 +8,16 @@
 ;; RUN: bimetal run %s
 ;; EXIT: 255
 ;;
+;; RUN: bimetal run --listen localhost:0 %s
+;; EXIT: 6
+;;
 ;; RUN: bimetal run --listen localhost %s
 ;; EXIT: 1
-;; STDERR: invalid value 'localhost' for '--listen <ADDRESS>'
+;; STDERR: invalid value 'localhost' for '--listen <HOST:PORT>': expected HOST:PORT
+;;
+;; RUN: bimetal run --listen no-such-host.invalid:80 %s
+;; EXIT: 1
+;; STDERR: error: cannot listen on no-such-host.invalid:80: the name cannot be resolved:
 ;;
 ;; RUN: bimetal run --listen 192.0.2.1:1 %s
 ;; EXIT: 1

@@ -16,7 +16,7 @@
 ;; RUN: bimetal run %t/typed.wat
 ;; WRITE: typed.wat (module (func (export "_start") (param i32)))
 ;; EXIT: 1
-;; STDERR: error: the export `_start` cannot be called
+;; STDERR: error: the export `_start` cannot be called: the function is of type
 ;;
 ;; RUN: bimetal run %t/plain.wat
 ;; WRITE: plain.wat (module (func (export "_start")))

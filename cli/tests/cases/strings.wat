@@ -35,6 +35,10 @@
 ;; RUN: bimetal run --env =x %s
 ;; EXIT: 1
 ;; STDERR: error: `--env =x` has no name
+;;
+;; RUN: bimetal run --env "" %s
+;; EXIT: 1
+;; STDERR: error: `--env ""` has no name
 (module
   (import "wasi_snapshot_preview1" "fd_write"
     (func $fd_write (param i32 i32 i32 i32) (result i32)))
