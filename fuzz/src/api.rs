@@ -182,7 +182,7 @@ impl World<'_> {
             6..=8 => self.instantiate(at, u, notes),
             9..=11 => self.make(at, u),
             12 => self.link(at, u, notes),
-            13 => self.to_thread(at, handle, u, notes),
+            13 => self.on_a_thread(at, handle, u, notes),
             _ => match handle {
                 Some(handle) => {
                     let mut live = self.stores.swap_remove(at);
@@ -322,7 +322,7 @@ impl World<'_> {
                 let f = move |mut caller: Caller<'_, u64>, n: i32| -> bimetal::Result<i32> {
                     *caller.data_mut() += 1;
                     let _ = caller.get_export("m").map(|item| item.ty(&caller));
-                    if let (Some(func), true) = (again, *caller.data() % 4 != 0) {
+                    if let (Some(func), true) = (again, !caller.data().is_multiple_of(4)) {
                         let mut results = [Val::I32(0)];
                         func.call(&mut caller, &[Val::I32(n / 2)], &mut results)?;
                         return Ok(results[0].i32().unwrap_or(1));
@@ -413,7 +413,7 @@ impl World<'_> {
     }
 
     /// A store is used on another thread while this one loads and calls.
-    fn to_thread(
+    fn on_a_thread(
         &mut self,
         at: usize,
         handle: Option<Handle>,
@@ -627,7 +627,7 @@ fn use_memory(
         }
     }
     let len_now = memory.data(&*store).len();
-    if len_now < len || len_now % 65_536 != 0 {
+    if len_now < len || !len_now.is_multiple_of(65_536) {
         return Err(format!("{len_now} bytes, were {len}"));
     }
     let offset = match small[1] % 4 {

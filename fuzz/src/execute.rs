@@ -417,7 +417,7 @@ pub fn number(source: &mut Source) -> u64 {
         0xc1e0_0000_0000_0000,
     ];
     match source.below(3) {
-        0 => source.next(),
+        0 => source.number(),
         1 => source.below(256),
         _ => SPECIAL[source.below(SPECIAL.len() as u64) as usize],
     }
@@ -563,7 +563,7 @@ fn mischief(caller: &mut Caller<'_, Host>) -> bimetal::Result<()> {
                         .push(format!("back: {}", said.join(" ")));
                 }
                 // Half of the time it goes on, as a host that catches an error.
-                Err(error) if number % 2 == 0 => return Err(error),
+                Err(error) if number.is_multiple_of(2) => return Err(error),
                 Err(error) => {
                     let line = failure(&error).map_err(Error::msg)?;
                     caller.data_mut().trace.push(line);

@@ -102,9 +102,11 @@ pub fn runnable(u: &mut Unstructured<'_>, portable: bool) -> Result<Vec<u8>> {
     config.memory_max_size_required = true;
     config.table_max_size_required = true;
     config.canonicalize_nans = portable;
-    // What is generated to avoid traps is what the oracle (wasmi 2.0.0) gets wrong: it takes the
-    // wrong side of a `select` on an `i32.eqz`.
+    // Two things that the oracle (wasmi 2.0.0) gets wrong: what is generated to avoid traps, as it
+    // takes the wrong side of a `select` on an `i32.eqz`; and stores of vector lanes, which end
+    // the process.
     config.disallow_traps = u.ratio(1, 2)? && !portable;
+    config.simd_enabled &= !portable;
     let mut module = Module::new(config, u)?;
     let global = module
         .ensure_termination(FUEL_AMOUNT)

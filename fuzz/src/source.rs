@@ -11,14 +11,14 @@ impl Source {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 }
 
@@ -36,7 +36,7 @@ pub fn input(seed: u64) -> Vec<u8> {
     let size = (1 << order) + source.below(1 << order);
     let mut bytes = Vec::with_capacity(size as usize + 8);
     while (bytes.len() as u64) < size {
-        bytes.extend(source.next().to_le_bytes());
+        bytes.extend(source.number().to_le_bytes());
     }
     bytes
 }

@@ -212,7 +212,7 @@ fn context(scratch: &Path) -> Result<WasiCtx, String> {
 fn fill(memory: &mut [u8], source: &mut Source, all: bool) {
     if all {
         for chunk in memory.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&source.next().to_le_bytes());
+            chunk.copy_from_slice(&source.number().to_le_bytes());
         }
     }
     for (i, path) in PATHS.iter().enumerate() {
@@ -222,7 +222,7 @@ fn fill(memory: &mut [u8], source: &mut Source, all: bool) {
     for i in 0..16 {
         let at = LIST_AREA + i * 8;
         let (pointer, len) = match source.below(8) {
-            0 => (source.next() as u32, source.next() as u32),
+            0 => (source.number() as u32, source.number() as u32),
             1 => (0x4000, u32::MAX),
             _ => (
                 0x4000 + source.below(0x4000) as u32,
@@ -236,7 +236,7 @@ fn fill(memory: &mut [u8], source: &mut Source, all: bool) {
         let at = SUBSCRIPTIONS + i * SUBSCRIPTION_SIZE;
         let slot = &mut memory[at..at + SUBSCRIPTION_SIZE];
         slot.fill(0);
-        slot[0] = source.next() as u8;
+        slot[0] = source.number() as u8;
         slot[8] = source.below(if i == 0 { 1 } else { 4 }) as u8;
         let target = source.below(8) as u32;
         slot[16..20].copy_from_slice(&target.to_le_bytes());
@@ -267,8 +267,8 @@ fn arguments(function: &Function, source: &mut Source) -> Vec<u64> {
         let name = param.name;
         let value = match name {
             _ if wild && !(function.name == "fd_allocate" && name == "len") => match param.ty {
-                WireType::I32 => source.next() >> source.below(64),
-                WireType::I64 => source.next() >> source.below(64),
+                WireType::I32 => source.number() >> source.below(64),
+                WireType::I64 => source.number() >> source.below(64),
             },
             // The two folders, what was opened, the rest.
             "fd" | "old_fd" | "new_fd" | "to" => match source.below(8) {
@@ -288,14 +288,14 @@ fn arguments(function: &Function, source: &mut Source) -> Vec<u64> {
             "iovs_len" | "ri_data_len" | "si_data_len" => source.below(5),
             "buf_len" | "path_buf_len" => source.below(600),
             "base" | "inheriting" => match source.below(3) {
-                0 => source.next(),
+                0 => source.number(),
                 1 => (1 << 29) - 1,
                 _ => u64::MAX,
             },
             // No disk is to be filled.
             "len" => source.below(1 << 16),
             "size" | "offset" | "cookie" => match source.below(6) {
-                0 => source.next(),
+                0 => source.number(),
                 1 => u64::MAX - source.below(4),
                 2 => i64::MAX as u64 - source.below(4),
                 _ => source.below(2000),
@@ -309,7 +309,7 @@ fn arguments(function: &Function, source: &mut Source) -> Vec<u64> {
                 1 => 0,
                 _ => source.below(8),
             },
-            "atim" | "mtim" | "precision" => source.next() >> source.below(64),
+            "atim" | "mtim" | "precision" => source.number() >> source.below(64),
             _ => match source.below(8) {
                 0 => (SIZE as u64).saturating_sub(source.below(80)),
                 _ => 0x100 + source.below(0x200),
