@@ -31,7 +31,7 @@ fn expect(counts: &bimetal_fuzz::Counts, wanted: &[&str]) {
 
 #[test]
 fn decode() {
-    let counts = smoke("decode", 1000);
+    let counts = smoke("decode", 600);
     expect(
         &counts,
         &["accepted", "valid", "refused: Malformed", "refused: Text"],
@@ -40,7 +40,7 @@ fn decode() {
 
 #[test]
 fn compile() {
-    let counts = smoke("compile", 100);
+    let counts = smoke("compile", 60);
     expect(&counts, &["functions", "trampolines"]);
 }
 
