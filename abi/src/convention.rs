@@ -24,13 +24,14 @@
 //! aarch64: `w9`) that is loaded by a two-instruction prefix, one prefix per index, shared by all
 //! modules of a process.
 //!
-//! **host → wasm** (a trampoline per signature, [`HostToWasm`](#)): the system convention,
+//! **host → wasm** (a trampoline per signature, `Trampoline::HostToWasm`): the system convention,
 //! `(callee_vmctx: ptr, caller_vmctx: ptr, code: ptr, args: *mut ValRaw) -> u64`. Parameters are
 //! read from `args`, results written over them from index 0. It records `entry_fp`, `entry_sp` and
-//! `entry_handler` in the store context (found through *caller_vmctx*; the host passes the
-//! callee's own vmctx, or for a host function any [`VmContextHeader`](crate::VmContextHeader) of
-//! the store) and calls the code under a catch-all handler. It returns 1 on a return, 0 if the
-//! handler was entered, in which case the reason was put into the store before.
+//! `entry_handler` in the store context (found through *caller_vmctx*, for which the host passes a
+//! [`VmContextHeader`](crate::VmContextHeader) of the store that has no instance) and calls the code
+//! under a catch-all handler. It returns 1 on a return, 0 if the handler was entered. The reason
+//! is then where whoever stopped wasm left it: with the host's entry for a machine fault, in the
+//! store for `raise`.
 //!
 //! **wasm → host** (trampolines per signature, in the `Tail` convention, with a
 //! [`VmHostContext`](crate::VmHostContext) as callee_vmctx). They record `exit_fp` and `exit_pc`
