@@ -199,7 +199,7 @@ pub fn check_imports(
     for import in module.imports() {
         if linker
             .get(&mut *store, import.module(), import.name())
-            .is_none()
+            .is_err()
         {
             missing.push(import);
         }

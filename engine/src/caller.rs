@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::externs::Extern;
+use crate::module::ModuleExport;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::vm::{InstanceId, StoreOpaque};
 
@@ -55,6 +56,16 @@ impl<'a, T: 'static> Caller<'a, T> {
         let instance = store.instance(self.instance?);
         let index = instance.module().wasm().export(name)?;
         let value = instance.export(index)?;
+        Some(Extern::from_value(store, value))
+    }
+
+    /// The export of the calling instance that [`Module::get_export_index`] found, without looking
+    /// at names; `None` if the calling instance is of another module, or the host calls.
+    ///
+    /// [`Module::get_export_index`]: crate::Module::get_export_index
+    pub fn get_module_export(&mut self, export: &ModuleExport) -> Option<Extern> {
+        let store = self.store.opaque();
+        let value = export.of(store.instance(self.instance?))?;
         Some(Extern::from_value(store, value))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{Compiler, Scratch, Trampoline};
@@ -27,6 +27,25 @@ use crate::vm::{CodeSpace, HostKind};
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<EngineInner>,
+}
+
+/// A reference to an engine that does not keep it: [`Engine::weak`].
+#[derive(Clone)]
+pub struct EngineWeak(Weak<EngineInner>);
+
+impl EngineWeak {
+    /// The engine, if there is still somebody who keeps it.
+    pub fn upgrade(&self) -> Option<Engine> {
+        Some(Engine {
+            inner: self.0.upgrade()?,
+        })
+    }
+}
+
+impl std::fmt::Debug for EngineWeak {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineWeak")
+    }
 }
 
 struct EngineInner {
@@ -101,6 +120,36 @@ impl Engine {
                 scratch: Mutex::default(),
             }),
         })
+    }
+
+    /// A reference that does not keep the engine: for a thread that ticks
+    /// ([`Engine::increment_epoch`]) as long as there is something to tick for.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine};
+    /// use std::time::Duration;
+    ///
+    /// let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    /// let ticking = engine.weak();
+    /// let clock = std::thread::spawn(move || {
+    ///     while let Some(engine) = ticking.upgrade() {
+    ///         engine.increment_epoch();
+    ///         drop(engine);
+    ///         std::thread::sleep(Duration::from_millis(1));
+    ///     }
+    /// });
+    /// drop(engine);
+    /// clock.join().unwrap();
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn weak(&self) -> EngineWeak {
+        EngineWeak(Arc::downgrade(&self.inner))
+    }
+
+    /// Prepares the calling thread for running wasm code, which otherwise its first call does: a
+    /// few system calls.
+    pub fn tls_eager_initialize() {
+        bimetal_sys::ensure_signal_stack();
     }
 
     /// Its configuration.

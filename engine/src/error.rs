@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Io,
     /// A limit of the configuration or of the machine.
     Limit,
+    /// Something of WebAssembly that this runtime does not have; the message says which proposal.
+    Unsupported,
     /// The API was used against its rules: a handle of another store, a wrong argument.
     Usage,
     /// A host function failed, or anything else.
@@ -116,10 +118,18 @@ impl Error {
         let cause = self.0.cause.as_any();
         if cause.is::<TrapCode>() {
             ErrorKind::Trap
-        } else if cause.is::<bimetal_wasm::Error>() {
-            ErrorKind::Module
-        } else if cause.is::<bimetal_codegen::CompileError>() {
-            ErrorKind::Compile
+        } else if let Some(error) = cause.downcast_ref::<bimetal_wasm::Error>() {
+            match error.kind() {
+                bimetal_wasm::ErrorKind::Unsupported => ErrorKind::Unsupported,
+                _ => ErrorKind::Module,
+            }
+        } else if let Some(error) = cause.downcast_ref::<bimetal_codegen::CompileError>() {
+            match error {
+                bimetal_codegen::CompileError::Unsupported(_) => ErrorKind::Unsupported,
+                _ => ErrorKind::Compile,
+            }
+        } else if cause.is::<crate::UnknownImportError>() {
+            ErrorKind::Link
         } else if cause.is::<std::io::Error>() {
             ErrorKind::Io
         } else {
@@ -134,7 +144,21 @@ impl Error {
         cause.or_else(|| backtrace?.downcast_ref::<E>())
     }
 
+    /// The cause, to be changed, if it is of this type.
+    pub fn downcast_mut<E: 'static>(&mut self) -> Option<&mut E> {
+        self.0.cause.as_any_mut().downcast_mut()
+    }
+
     /// Takes the cause out, if it is of this type.
+    ///
+    /// ```
+    /// use bimetal::{Error, Trap};
+    ///
+    /// let error = Error::new(Trap::Interrupt).context("running a guest");
+    /// assert!(error.is::<Trap>());
+    /// let error = error.downcast::<std::io::Error>().unwrap_err();
+    /// assert_eq!(error.downcast::<Trap>().unwrap(), Trap::Interrupt);
+    /// ```
     ///
     /// # Errors
     /// The error itself, if it is not.
@@ -179,12 +203,17 @@ impl Error {
 /// A cause that can be found again by its type.
 trait Cause: Any + Send + Sync {
     fn as_any(&self) -> &dyn Any;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
     fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static);
 }
 
 impl<E: StdError + Send + Sync + 'static> Cause for E {
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
 
@@ -200,6 +229,59 @@ impl<E: StdError + Send + Sync + 'static> Cause for E {
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(cause: E) -> Error {
         Error::new(cause)
+    }
+}
+
+/// An [`Error`] where a [`std::error::Error`] is wanted, which it cannot be itself: it converts
+/// from all of them.
+struct Boxed(Error);
+
+impl fmt::Display for Boxed {
+    /// All context; the cause is the source then.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.0.context.is_empty() {
+            return self.0.fmt(f);
+        }
+        for (i, context) in self.0.0.context.iter().rev().enumerate() {
+            f.write_str(if i > 0 { ": " } else { "" })?;
+            f.write_str(context)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Boxed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.0.0.context.is_empty() {
+            true => self.0.root_cause().source(),
+            false => Some(self.0.root_cause()),
+        }
+    }
+}
+
+impl From<Error> for Box<dyn StdError + Send + Sync + 'static> {
+    /// So that `?` works in a `main` that returns any error.
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     bimetal::Module::new(&bimetal::Engine::default(), "(module)")?;
+    ///     Ok(())
+    /// }
+    /// ```
+    fn from(error: Error) -> Self {
+        Box::new(Boxed(error))
+    }
+}
+
+impl From<Error> for Box<dyn StdError + 'static> {
+    fn from(error: Error) -> Self {
+        Box::new(Boxed(error))
     }
 }
 
@@ -234,6 +316,15 @@ impl fmt::Debug for Error {
 }
 
 /// Adds context to the error of a result.
+///
+/// ```
+/// use bimetal::{Context, Engine, Module};
+///
+/// let error = Module::from_file(&Engine::default(), "no/such/file.wasm")
+///     .context("loading plug-ins")
+///     .unwrap_err();
+/// assert_eq!(error.to_string(), "loading plug-ins");
+/// ```
 pub trait Context<T> {
     /// Says what was being done.
     ///
@@ -256,6 +347,55 @@ impl<T, E: Into<Error>> Context<T> for Result<T, E> {
     fn with_context<C: fmt::Display>(self, context: impl FnOnce() -> C) -> Result<T> {
         self.map_err(|error| error.into().context(context()))
     }
+}
+
+/// Makes an [`Error`] that is only a message.
+///
+/// ```
+/// let error = bimetal::format_err!("plug-in {} is broken", 7);
+/// assert_eq!(error.to_string(), "plug-in 7 is broken");
+/// ```
+#[macro_export]
+macro_rules! format_err {
+    ($($message:tt)+) => {
+        $crate::Error::msg(::std::format_args!($($message)+))
+    };
+}
+
+/// Returns an [`Error`] that is only a message.
+///
+/// ```
+/// fn half(n: i32) -> bimetal::Result<i32> {
+///     if n % 2 != 0 {
+///         bimetal::bail!("{n} is odd");
+///     }
+///     Ok(n / 2)
+/// }
+/// assert_eq!(half(3).unwrap_err().to_string(), "3 is odd");
+/// ```
+#[macro_export]
+macro_rules! bail {
+    ($($message:tt)+) => {
+        return ::std::result::Result::Err($crate::format_err!($($message)+))
+    };
+}
+
+/// Returns an [`Error`] that is only a message unless something holds.
+///
+/// ```
+/// fn half(n: i32) -> bimetal::Result<i32> {
+///     bimetal::ensure!(n % 2 == 0, "{n} is odd");
+///     Ok(n / 2)
+/// }
+/// assert!(half(3).is_err());
+/// ```
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            $crate::bail!($($message)+);
+        }
+    };
 }
 
 #[cfg(test)]

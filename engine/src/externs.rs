@@ -10,6 +10,17 @@ use crate::types::ExternType;
 use crate::vm::{ImportValue, StoreOpaque};
 
 /// A function, memory, table or global of a store.
+///
+/// ```
+/// use bimetal::{Engine, Extern, Memory, MemoryType, Store};
+///
+/// let mut store = Store::new(&Engine::default(), ());
+/// let item = Extern::from(Memory::new(&mut store, MemoryType::new(1, None))?);
+/// assert_eq!(item.ty(&store).to_string(), "memory 1");
+/// assert!(item.into_func().is_none());
+/// assert!(item.into_memory().is_some());
+/// # Ok::<(), bimetal::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Extern {
     /// A function.
@@ -104,7 +115,7 @@ macro_rules! from {
 
 from!(Func Global Memory Table);
 
-/// An export of an instance.
+/// An export of an instance, see [`Instance::exports`](crate::Instance::exports).
 #[derive(Clone, Copy, Debug)]
 pub struct Export<'instance> {
     pub(crate) name: &'instance str,
@@ -117,6 +128,14 @@ impl<'instance> Export<'instance> {
         self.name
     }
 
+    /// Its type.
+    ///
+    /// # Panics
+    /// If it belongs to another store.
+    pub fn ty(&self, store: impl AsContext) -> ExternType {
+        self.item.ty(store)
+    }
+
     /// What it is.
     pub fn into_extern(self) -> Extern {
         self.item
@@ -125,5 +144,20 @@ impl<'instance> Export<'instance> {
     /// The function, if it is one.
     pub fn into_func(self) -> Option<Func> {
         self.item.into_func()
+    }
+
+    /// The memory, if it is one.
+    pub fn into_memory(self) -> Option<Memory> {
+        self.item.into_memory()
+    }
+
+    /// The table, if it is one.
+    pub fn into_table(self) -> Option<Table> {
+        self.item.into_table()
+    }
+
+    /// The global, if it is one.
+    pub fn into_global(self) -> Option<Global> {
+        self.item.into_global()
     }
 }

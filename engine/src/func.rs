@@ -18,6 +18,22 @@ use crate::vm::{
 };
 
 /// A function of a store: of an instance or of the host.
+///
+/// ```
+/// use bimetal::{Engine, Func, Store, Val};
+///
+/// let mut store = Store::new(&Engine::default(), ());
+/// let concat = Func::wrap(&mut store, |a: u32, b: u32| u64::from(a) << 32 | u64::from(b));
+/// assert_eq!(concat.ty(&store).to_string(), "(i32, i32) -> (i64)");
+/// // With values, whose types are checked at the call …
+/// let mut results = [Val::I64(0)];
+/// concat.call(&mut store, &[Val::I32(1), Val::I32(2)], &mut results)?;
+/// assert_eq!(results[0].unwrap_i64(), 0x1_0000_0002);
+/// // … or with types that are checked once.
+/// let concat = concat.typed::<(u32, u32), u64>(&store)?;
+/// assert_eq!(concat.call(&mut store, (1, 2))?, 0x1_0000_0002);
+/// # Ok::<(), bimetal::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Func {
     store: StoreId,
@@ -47,6 +63,21 @@ impl Func {
 
     /// A host function of a type that is only known at run time. It gets its parameters and fills
     /// in its results, which are zero before.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Func, FuncType, Store, Val, ValType};
+    ///
+    /// let engine = Engine::default();
+    /// let mut store = Store::new(&engine, ());
+    /// let ty = FuncType::new(&engine, [ValType::I32; 3], [ValType::I32]);
+    /// let sum = Func::new(&mut store, ty, |_caller, params, results| {
+    ///     results[0] = Val::I32(params.iter().map(Val::unwrap_i32).sum());
+    ///     Ok(())
+    /// });
+    /// let sum = sum.typed::<(i32, i32, i32), i32>(&store)?;
+    /// assert_eq!(sum.call(&mut store, (1, 2, 3))?, 6);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
     pub fn new<T: 'static>(
         mut store: impl AsContextMut<Data = T>,
         ty: FuncType,
@@ -83,6 +114,14 @@ impl Func {
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         self.try_ty(store.as_context().opaque())
             .expect("the function is of this store")
+    }
+
+    /// Whether its type matches this one.
+    ///
+    /// # Panics
+    /// If it belongs to another store.
+    pub fn matches_ty(&self, store: impl AsContext, ty: &FuncType) -> bool {
+        self.ty(store).matches(ty)
     }
 
     pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<FuncType> {

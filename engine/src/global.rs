@@ -76,7 +76,7 @@ impl Global {
             bytes: store.global_get(id),
         };
         let ty = store.global_type(id).content;
-        let mut value = [Val::default_of(&ty)];
+        let mut value = [Val::zero(&ty)];
         val_from_results(store, &[ty], &[raw], &mut value);
         value[0]
     }

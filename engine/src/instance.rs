@@ -7,9 +7,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::externs::{Export, Extern};
 use crate::func::{Func, TypedFunc};
 use crate::global::Global;
+use crate::linker::Names;
 use crate::memory::Memory;
-use crate::module::Module;
+use crate::module::{Module, ModuleExport};
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+use crate::symbols::Printable;
 use crate::table::Table;
 use crate::types::{ExternType, ImportType};
 use crate::vm::{
@@ -18,6 +20,25 @@ use crate::vm::{
 };
 
 /// A module with its own memories, tables and globals, in a store.
+///
+/// ```
+/// use bimetal::{Engine, Instance, Module, Store};
+///
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, r#"(module
+///     (global (export "version") i32 (i32.const 3))
+///     (func (export "double") (param i32) (result i32)
+///         (i32.add (local.get 0) (local.get 0))))"#)?;
+/// let mut store = Store::new(&engine, ());
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let version = instance.get_global(&mut store, "version").unwrap();
+/// assert_eq!(version.get(&mut store).unwrap_i32(), 3);
+/// let double = instance.get_typed_func::<i32, i32>(&mut store, "double")?;
+/// assert_eq!(double.call(&mut store, 21)?, 42);
+/// let names: Vec<&str> = instance.exports(&store).map(|export| export.name()).collect();
+/// assert_eq!(names, ["version", "double"]);
+/// # Ok::<(), bimetal::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Instance {
     store: StoreId,
@@ -54,9 +75,9 @@ impl Definition {
         store: &mut StoreOpaque,
         import: &ImportType<'_>,
     ) -> Result<ImportValue> {
-        let name = format_args!("`{}::{}`", import.module, import.name);
+        let name = Names(import.module, import.name);
         let found = self.ty(store)?;
-        if !matches(&import.ty, &found) {
+        if !found.matches(&import.ty) {
             return Err(Error::of(
                 ErrorKind::Link,
                 format_args!(
@@ -66,45 +87,6 @@ impl Definition {
             ));
         }
         self.into_extern(store).checked(store)
-    }
-}
-
-pub(crate) fn unknown_import(import: &ImportType<'_>) -> Error {
-    Error::of(
-        ErrorKind::Link,
-        format_args!(
-            "unknown import: `{}::{}` ({}) has not been defined",
-            import.module, import.name, import.ty
-        ),
-    )
-}
-
-/// Whether an item of type `found` can be imported as `wanted`. Spec §3.3 (import matching).
-fn matches(wanted: &ExternType, found: &ExternType) -> bool {
-    let limits = |wanted: (u64, Option<u64>), found: (u64, Option<u64>)| {
-        found.0 >= wanted.0
-            && match (wanted.1, found.1) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(wanted), Some(found)) => found <= wanted,
-            }
-    };
-    match (wanted, found) {
-        (ExternType::Func(a), ExternType::Func(b)) | (ExternType::Tag(a), ExternType::Tag(b)) => {
-            a == b
-        }
-        (ExternType::Global(a), ExternType::Global(b)) => a == b,
-        (ExternType::Table(a), ExternType::Table(b)) => {
-            a.0.element == b.0.element
-                && a.0.table64 == b.0.table64
-                && limits((a.0.min, a.0.max), (b.0.min, b.0.max))
-        }
-        (ExternType::Memory(a), ExternType::Memory(b)) => {
-            (a.0.shared, a.0.memory64, a.0.page_size_log2)
-                == (b.0.shared, b.0.memory64, b.0.page_size_log2)
-                && limits((a.0.min, a.0.max), (b.0.min, b.0.max))
-        }
-        _ => false,
     }
 }
 
@@ -189,23 +171,36 @@ impl Instance {
         Some(Extern::from_value(store, data.export(index)?))
     }
 
+    /// The export that [`Module::get_export_index`] found, without looking at names; `None` if
+    /// this is an instance of another module.
+    pub fn get_module_export(
+        &self,
+        mut store: impl AsContextMut,
+        export: &ModuleExport,
+    ) -> Option<Extern> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let value = export.of(self.expect(store))?;
+        Some(Extern::from_value(store, value))
+    }
+
     /// All exports, in order.
     pub fn exports<'a>(
         &self,
         store: &'a (impl AsContext + ?Sized),
-    ) -> impl Iterator<Item = Export<'a>> {
+    ) -> impl ExactSizeIterator<Item = Export<'a>> {
         let store = store.as_context().opaque();
         let data = self.expect(store);
-        data.module()
-            .wasm()
-            .exports
-            .iter()
-            .filter_map(move |export| {
+        let exports = data.module().wasm().exports.iter();
+        let exports: Vec<Export<'a>> = exports
+            .filter_map(|export| {
                 Some(Export {
                     name: &export.name,
                     item: Extern::from_value(store, data.export(export.index)?),
                 })
             })
+            .collect();
+        exports.into_iter()
     }
 
     /// The exported function with this name.
@@ -222,11 +217,14 @@ impl Instance {
         mut store: impl AsContextMut,
         name: &str,
     ) -> Result<TypedFunc<Params, Results>> {
-        let func = self
-            .get_func(store.as_context_mut(), name)
-            .ok_or_else(|| Error::usage(format_args!("no function `{name}` is exported")))?;
+        let func = self.get_func(store.as_context_mut(), name).ok_or_else(|| {
+            Error::usage(format_args!(
+                "no function `{}` is exported",
+                Printable(name)
+            ))
+        })?;
         func.typed(store.as_context())
-            .map_err(|error| error.context(format_args!("the export `{name}`")))
+            .map_err(|error| error.context(format_args!("the export `{}`", Printable(name))))
     }
 
     /// The exported memory with this name.
@@ -247,7 +245,7 @@ impl Instance {
 
 fn describe(what: &str, module: &Module) -> String {
     match module.name() {
-        Some(name) => format!("{what} `{name}`"),
+        Some(name) => format!("{what} `{}`", Printable(name)),
         None => format!("{what} the module"),
     }
 }

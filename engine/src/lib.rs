@@ -39,6 +39,7 @@ mod linker;
 mod memory;
 mod module;
 mod profiling;
+mod reference;
 mod store;
 mod symbols;
 mod table;
@@ -53,7 +54,7 @@ pub use bimetal_abi::TrapCode as Trap;
 pub use bimetal_codegen::{Dump, DumpSet};
 pub use caller::Caller;
 pub use config::{Config, OptLevel, ProfilingStrategy, Progress, WasmBacktraceDetails};
-pub use engine::Engine;
+pub use engine::{Engine, EngineWeak};
 pub use error::{Context, Error, ErrorKind, Result};
 pub use externs::{Export, Extern};
 pub use func::{Func, TypedFunc};
@@ -61,17 +62,18 @@ pub use global::Global;
 pub use instance::Instance;
 pub use interrupt::{InterruptHandle, UpdateDeadline};
 pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
-pub use linker::{InstancePre, Linker};
-pub use memory::{Memory, MemoryAccessError};
-pub use module::Module;
+pub use linker::{InstancePre, Linker, UnknownImportError};
+pub use memory::{Memory, MemoryAccessError, SharedMemory};
+pub use module::{Module, ModuleExport, ModuleFunction, ResourcesRequired};
+pub use reference::{ExternRef, Ref};
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use symbols::FrameSymbol;
 pub use table::Table;
 pub use types::{
-    ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType, Mutability,
-    RefType, TableType, ValType,
+    ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType,
+    MemoryTypeBuilder, Mutability, RefType, TableType, TagType, ValType,
 };
-pub use val::{ExternRef, V128, Val};
+pub use val::{V128, Val};
 pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy};
 
 /// The README's example, checked.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Request;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
@@ -45,12 +46,12 @@ impl Memory {
     /// A zeroed memory.
     ///
     /// # Errors
-    /// If it cannot be had.
+    /// If there is no memory of this type, it is of a proposal that is not supported
+    /// ([`ErrorKind::Unsupported`]), or it cannot be had.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
-        if ty.maximum().is_some_and(|max| max < ty.minimum()) || ty.minimum() > 65_536 {
-            return Err(Error::usage(format_args!(
-                "no memory can be of type {ty:?}"
-            )));
+        ty.check()?;
+        if let Some(proposal) = ty.unsupported() {
+            return Err(unsupported(proposal));
         }
         let mut store = store.as_context_mut();
         store.ask_for_new_memory(&ty.0)?;
@@ -88,13 +89,13 @@ impl Memory {
         MemoryType(store.opaque().memory(self.expect(store.opaque())).ty())
     }
 
-    /// All bytes.
+    /// All bytes. They cannot be borrowed while wasm runs, and are read as they are, without a copy.
     pub fn data<'a, T: 'static>(&self, store: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
         let store = store.into().opaque();
         store.memory(self.expect(store)).bytes()
     }
 
-    /// All bytes.
+    /// All bytes, to be written.
     pub fn data_mut<'a, T: 'static>(
         &self,
         store: impl Into<StoreContextMut<'a, T>>,
@@ -102,7 +103,18 @@ impl Memory {
         self.data_and_store_mut(store).0
     }
 
-    /// All bytes, and the user's data beside them.
+    /// All bytes, and the user's data beside them: for host functions that need both at once.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Memory, MemoryType, Store};
+    ///
+    /// let mut store = Store::new(&Engine::default(), vec![7_u8, 8]);
+    /// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
+    /// let (bytes, data) = memory.data_and_store_mut(&mut store);
+    /// bytes[..2].copy_from_slice(data);
+    /// data.clear();
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
     pub fn data_and_store_mut<'a, T: 'static>(
         &self,
         store: impl Into<StoreContextMut<'a, T>>,
@@ -110,6 +122,13 @@ impl Memory {
         let (store, data) = store.into().split();
         let id = self.expect(store);
         (store.memory_mut(id).bytes_mut(), data)
+    }
+
+    /// The address of the first byte, for code that goes around the borrow checker. Valid until
+    /// the memory grows or its store is dropped.
+    pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
+        let store = store.as_context();
+        store.opaque().memory(self.expect(store.opaque())).base()
     }
 
     /// The current size in bytes.
@@ -124,7 +143,17 @@ impl Memory {
         store.opaque().memory(self.expect(store.opaque())).pages()
     }
 
-    /// Grows by `delta` pages; the old size in pages.
+    /// Bytes of a page.
+    pub fn page_size(&self, store: impl AsContext) -> u64 {
+        self.ty(store).page_size()
+    }
+
+    /// The base-2 logarithm of the bytes of a page.
+    pub fn page_size_log2(&self, store: impl AsContext) -> u8 {
+        self.ty(store).page_size_log2()
+    }
+
+    /// Grows by `delta` pages; the old size in pages. The store's limiter is asked.
     ///
     /// # Errors
     /// If the maximum or the machine does not allow it; the memory is as it was.
@@ -196,4 +225,49 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Memory")
     }
+}
+
+/// A memory that several threads use at once, of no store. **There are none yet**: the threads
+/// proposal is not supported, and [`SharedMemory::new`] says so.
+///
+/// ```
+/// use bimetal::{Engine, ErrorKind, MemoryType, SharedMemory};
+///
+/// let error = SharedMemory::new(&Engine::default(), MemoryType::shared(1, 2)).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Unsupported);
+/// assert!(error.to_string().contains("threads"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedMemory(Never);
+
+/// No value.
+#[derive(Clone, Debug)]
+enum Never {}
+
+impl SharedMemory {
+    /// A zeroed memory, when the threads proposal is there.
+    ///
+    /// # Errors
+    /// Always: of kind [`ErrorKind::Usage`] if `ty` is not shared, else [`ErrorKind::Unsupported`].
+    pub fn new(_engine: &Engine, ty: MemoryType) -> Result<SharedMemory> {
+        ty.check()?;
+        match ty.is_shared() {
+            true => Err(unsupported("threads")),
+            false => Err(Error::usage(
+                "the memory's type is not that of a shared one",
+            )),
+        }
+    }
+
+    /// Its type.
+    pub fn ty(&self) -> MemoryType {
+        match self.0 {}
+    }
+}
+
+fn unsupported(proposal: &str) -> Error {
+    Error::of(
+        ErrorKind::Unsupported,
+        format_args!("this memory's type is of the {proposal} proposal, which is not supported"),
+    )
 }

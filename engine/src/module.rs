@@ -1,19 +1,20 @@
 //! Loaded modules.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
 
 use bimetal_codegen::{Dump, DumpSet, ModuleEnv};
-use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncIndex};
+use bimetal_wasm::{CompositeType, DefinedFuncIndex, EntityIndex, FuncIndex};
 use cranelift_entity::EntityRef;
 
 use crate::engine::Engine;
-use crate::error::{Context, Error, Result};
-use crate::symbols::SymbolCache;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
-use crate::vm::ModuleCode;
+use crate::vm::{ImportValue, InstanceData, ModuleCode};
 
 /// A validated module with its code, ready to be instantiated in any store of its engine.
 ///
@@ -56,6 +57,20 @@ impl Module {
         Module::from_vec(engine, bytes.as_ref().to_vec())
     }
 
+    /// Like [`Module::new`], but only the binary format, not text.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Module> {
+        if !binary.starts_with(b"\0asm") {
+            return Err(Error::of(
+                ErrorKind::Module,
+                "no WebAssembly binary: the magic number is missing",
+            ));
+        }
+        Module::from_vec(engine, binary.to_vec())
+    }
+
     /// Like [`Module::new`], without copying the bytes.
     ///
     /// # Errors
@@ -77,6 +92,15 @@ impl Module {
     }
 
     /// Whether the bytes are a module that [`Module::new`] would accept, short of compiling it.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Module};
+    ///
+    /// let engine = Engine::default();
+    /// assert!(Module::validate(&engine, b"\0asm\x01\0\0\0").is_ok());
+    /// let error = Module::validate(&engine, b"(module (func (result i32)))").unwrap_err();
+    /// assert!(error.to_string().contains("type mismatch"));
+    /// ```
     ///
     /// # Errors
     /// Why not.
@@ -140,12 +164,28 @@ impl Module {
         &self.inner.engine
     }
 
-    /// The name that the module gives itself.
+    /// The name that the module gives itself, in its name section.
     pub fn name(&self) -> Option<&str> {
         self.wasm().names().module.as_deref()
     }
 
     /// What it imports, in order.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Module};
+    ///
+    /// let module = Module::new(&Engine::default(), r#"(module $adder
+    ///     (import "env" "log" (func (param i32)))
+    ///     (memory (export "memory") 1))"#)?;
+    /// assert_eq!(module.name(), Some("adder"));
+    /// let imports: Vec<String> = module
+    ///     .imports()
+    ///     .map(|import| format!("{}.{}: {}", import.module(), import.name(), import.ty()))
+    ///     .collect();
+    /// assert_eq!(imports, ["env.log: func (i32) -> ()"]);
+    /// assert_eq!(module.exports().len(), 1);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
     pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
         self.wasm().imports.iter().map(|import| ImportType {
             module: &import.module,
@@ -166,6 +206,94 @@ impl Module {
     pub fn get_export(&self, name: &str) -> Option<ExternType> {
         let index = self.wasm().export(name)?;
         Some(ExternType::of(self.wasm(), index))
+    }
+
+    /// Finds an export by its name once, to get it from many instances:
+    /// [`Instance::get_module_export`](crate::Instance::get_module_export),
+    /// [`Caller::get_module_export`](crate::Caller::get_module_export).
+    ///
+    /// ```
+    /// use bimetal::{Engine, Linker, Module, Store};
+    ///
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, r#"(module (memory (export "memory") 1))"#)?;
+    /// let memory = module.get_export_index("memory").unwrap();
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+    /// assert!(instance.get_module_export(&mut store, &memory).is_some());
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn get_export_index(&self, name: &str) -> Option<ModuleExport> {
+        let index = self.wasm().export(name)?;
+        Some(ModuleExport {
+            module: self.clone(),
+            index,
+        })
+    }
+
+    /// The functions that it defines, in order; imported ones are not among them.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Module};
+    ///
+    /// let module = Module::new(&Engine::default(), r#"(module
+    ///     (import "a" "b" (func)) (func $f) (func))"#)?;
+    /// let names: Vec<_> = module.functions().map(|f| (f.index(), f.name())).collect();
+    /// assert_eq!(names, [(1, Some("f")), (2, None)]);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn functions(&self) -> impl ExactSizeIterator<Item = ModuleFunction<'_>> {
+        let wasm = self.wasm();
+        wasm.bodies.keys().map(|defined| {
+            let index = wasm.func_index(defined);
+            ModuleFunction {
+                index: index.as_u32(),
+                name: wasm.func_name(index),
+                body: wasm.bodies[defined].range.clone(),
+            }
+        })
+    }
+
+    /// What an instance needs: memories and tables of its own, imported ones not counted.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Module};
+    ///
+    /// let module = Module::new(&Engine::default(), r#"(module
+    ///     (import "a" "b" (memory 10)) (memory 1) (memory 6))"#)?;
+    /// let resources = module.resources_required();
+    /// assert_eq!(resources.num_memories, 2);
+    /// assert_eq!(resources.max_initial_memory_size, Some(6));
+    /// assert_eq!(resources.num_tables, 0);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn resources_required(&self) -> ResourcesRequired {
+        let wasm = self.wasm();
+        let memories = wasm.memories.values().skip(wasm.num_imported_memories);
+        let tables = wasm.tables.values().skip(wasm.num_imported_tables);
+        ResourcesRequired {
+            num_memories: wasm.num_defined_memories() as u32,
+            max_initial_memory_size: memories.map(|ty| ty.min).max(),
+            num_tables: wasm.num_defined_tables() as u32,
+            max_initial_table_size: tables.map(|ty| ty.min).max(),
+        }
+    }
+
+    /// The addresses that its machine code is at: from its first byte to its last. Other modules'
+    /// code may stand between. Empty if nothing is compiled; what is compiled later can widen it.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Module};
+    ///
+    /// let module = Module::new(&Engine::default(), "(module (func))")?;
+    /// let range = module.image_range();
+    /// assert!(range.start < range.end);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn image_range(&self) -> Range<*const u8> {
+        let range = self.inner.code.range();
+        let address = |at| std::ptr::with_exposed_provenance(at);
+        address(range.start)..address(range.end)
     }
 
     /// How many functions have been compiled, and the bytes of their machine code.
@@ -203,10 +331,66 @@ impl ModuleInner {
     pub(crate) fn describe(&self, func: DefinedFuncIndex) -> String {
         let index = self.wasm().func_index(func);
         match self.wasm().func_name(index) {
-            Some(name) => format!("function {} (`{name}`)", index.index()),
+            Some(name) => format!("function {} (`{}`)", index.index(), Printable(name)),
             None => format!("function {}", index.index()),
         }
     }
+}
+
+/// An export of a module, found by its name: [`Module::get_export_index`].
+#[derive(Clone, Debug)]
+pub struct ModuleExport {
+    module: Module,
+    index: EntityIndex,
+}
+
+impl ModuleExport {
+    /// What it is in an instance; `None` if that is of another module.
+    pub(crate) fn of(&self, instance: &InstanceData) -> Option<ImportValue> {
+        match Module::same(&self.module, instance.module()) {
+            true => instance.export(self.index),
+            false => None,
+        }
+    }
+}
+
+/// A function that a module defines: [`Module::functions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleFunction<'module> {
+    index: u32,
+    name: Option<&'module str>,
+    body: Range<usize>,
+}
+
+impl<'module> ModuleFunction<'module> {
+    /// Its index in the module, imported functions counted.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Its name, if the module has one for it.
+    pub fn name(&self) -> Option<&'module str> {
+        self.name
+    }
+
+    /// Where its body is in the module's binary, in bytes.
+    pub fn body(&self) -> Range<usize> {
+        self.body.clone()
+    }
+}
+
+/// What an instance of a module needs: [`Module::resources_required`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResourcesRequired {
+    /// How many memories it makes.
+    pub num_memories: u32,
+    /// The initial pages of the largest.
+    pub max_initial_memory_size: Option<u64>,
+    /// How many tables it makes.
+    pub num_tables: u32,
+    /// The initial elements of the largest.
+    pub max_initial_table_size: Option<u64>,
 }
 
 impl std::fmt::Debug for Module {

@@ -2,27 +2,30 @@
 
 use std::fmt;
 
-use bimetal_wasm::ValType;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
 use crate::limits::Request;
+use crate::reference::{ExternRef, Ref};
 use crate::store::{AsContext, AsContextMut};
 use crate::types::TableType;
-use crate::val::{ExternRef, Val};
 use crate::vm::{Element, StoreId, StoreOpaque, TableId};
 
-/// A table of a store. Elements are [`Val::FuncRef`] or [`Val::ExternRef`].
+/// A table of a store. Elements are [`Ref`]s of its type.
 ///
 /// ```
-/// use bimetal::{Engine, Func, RefType, Store, Table, TableType, Val};
+/// use bimetal::{Engine, Func, Ref, RefType, Store, Table, TableType};
 ///
 /// let mut store = Store::new(&Engine::default(), ());
-/// let table = Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Val::FuncRef(None))?;
+/// let ty = TableType::new(RefType::FUNCREF, 2, Some(8));
+/// let table = Table::new(&mut store, ty, Ref::Func(None))?;
 /// let func = Func::wrap(&mut store, || {});
 /// table.set(&mut store, 1, func.into())?;
-/// assert!(table.get(&mut store, 1).unwrap().unwrap_funcref().is_some());
-/// assert!(table.get(&mut store, 2).is_none());
+/// assert_eq!(table.get(&mut store, 1).unwrap().unwrap_func(), Some(&func));
+/// assert_eq!(table.grow(&mut store, 2, Ref::Func(None))?, 2);
+/// table.fill(&mut store, 2, func.into(), 2)?;
+/// Table::copy(&mut store, &table, 0, &table, 3, 1)?;
+/// assert!(table.get(&mut store, 0).unwrap().is_non_null());
+/// assert!(table.get(&mut store, 4).is_none());
 /// # Ok::<(), bimetal::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,11 +38,9 @@ impl Table {
     /// A table full of `init`.
     ///
     /// # Errors
-    /// If `init` is of another type or store, or the table too large.
-    pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Table> {
-        if ty.maximum().is_some_and(|max| max < ty.minimum()) {
-            return Err(Error::usage(format_args!("no table can be of type {ty:?}")));
-        }
+    /// If `init` is of another type or store, or there is no such table, or it is too large.
+    pub fn new(mut store: impl AsContextMut, ty: TableType, init: Ref) -> Result<Table> {
+        ty.check()?;
         let mut store = store.as_context_mut();
         store.ask_for_new_table(&ty.0)?;
         let store = store.opaque();
@@ -83,13 +84,13 @@ impl Table {
     }
 
     /// The element at `index`, if there is one.
-    pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Option<Val> {
+    pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Option<Ref> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store).expect("the table is of this store");
         Some(match store.table(id).get(index)? {
-            Element::Func(func) => Val::FuncRef(func.map(|func| Func::from_ptr(store, func))),
-            Element::Extern(handle) => Val::ExternRef(ExternRef::from_handle(store, handle)),
+            Element::Func(func) => Ref::Func(func.map(|func| Func::from_ptr(store, func))),
+            Element::Extern(handle) => Ref::Extern(ExternRef::from_handle(store, handle)),
         })
     }
 
@@ -97,7 +98,7 @@ impl Table {
     ///
     /// # Errors
     /// If there is none, or the value is of another type or store.
-    pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
+    pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Ref) -> Result<()> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store)?;
@@ -112,7 +113,7 @@ impl Table {
     ///
     /// # Errors
     /// If the maximum or the machine does not allow it, or the value is of another type or store.
-    pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
+    pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Ref) -> Result<u64> {
         let mut store = store.as_context_mut();
         let id = self.checked(store.opaque())?;
         let ty = TableType(store.opaque().table(id).ty());
@@ -129,6 +130,28 @@ impl Table {
                 Err(too_large(delta))
             }
         }
+    }
+
+    /// Sets `len` elements from `index` on to `value`.
+    ///
+    /// # Errors
+    /// If they are not all inside (nothing is changed then), or the value is of another type or
+    /// store.
+    pub fn fill(
+        &self,
+        mut store: impl AsContextMut,
+        index: u64,
+        value: Ref,
+        len: u64,
+    ) -> Result<()> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let id = self.checked(store)?;
+        let value = element(store, &TableType(store.table(id).ty()), value)?;
+        store
+            .table_mut(id)
+            .fill(index, value, len)
+            .ok_or_else(|| Error::new(bimetal_abi::TrapCode::TableOutOfBounds))
     }
 
     /// Copies `len` elements between tables, or within one.
@@ -162,20 +185,19 @@ fn too_large(count: u64) -> Error {
     )
 }
 
-fn element(store: &StoreOpaque, ty: &TableType, value: Val) -> Result<Element> {
-    let wanted = ValType::Ref(ty.element());
-    match value {
-        Val::FuncRef(func) if wanted == ValType::FUNCREF => Ok(Element::Func(
-            func.map(|func| func.checked(store)).transpose()?,
-        )),
-        Val::ExternRef(value) if wanted == ValType::EXTERNREF => Ok(Element::Extern(
-            value.map_or(Ok(0), |value| value.checked(store))?,
-        )),
-        _ => Err(Error::usage(format_args!(
-            "expected an element of type {wanted}, got one of type {}",
-            value.ty()
-        ))),
+fn element(store: &StoreOpaque, ty: &TableType, value: Ref) -> Result<Element> {
+    let found = value.ty();
+    let fits = found.heap == ty.element().heap && (ty.element().nullable || value.is_non_null());
+    if !fits {
+        return Err(Error::usage(format_args!(
+            "expected an element of type {}, got one of type {found}",
+            ty.element()
+        )));
     }
+    Ok(match value {
+        Ref::Func(func) => Element::Func(func.map(|func| func.checked(store)).transpose()?),
+        Ref::Extern(value) => Element::Extern(value.map_or(Ok(0), |value| value.checked(store))?),
+    })
 }
 
 impl fmt::Debug for Table {

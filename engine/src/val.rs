@@ -1,16 +1,24 @@
 //! Values.
 
-use std::any::Any;
 use std::fmt;
 
 use bimetal_wasm::{HeapType, RefType, ValType};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::func::Func;
-use crate::store::AsContextMut;
-use crate::vm::{StoreId, StoreOpaque};
+use crate::reference::{ExternRef, Ref};
+use crate::store::AsContext;
 
 /// A 128-bit vector, as a number whose little-endian bytes are the lanes.
+///
+/// ```
+/// use bimetal::{V128, Val};
+///
+/// let lanes = [1_u32, 2, 3, 4].map(u32::to_le_bytes).concat();
+/// let vector = V128::from(u128::from_le_bytes(lanes.try_into().unwrap()));
+/// assert_eq!(vector.as_u128() >> 96, 4);
+/// assert_eq!(Val::from(vector).unwrap_v128(), vector);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct V128(u128);
 
@@ -39,91 +47,17 @@ impl fmt::Debug for V128 {
     }
 }
 
-/// A reference to a value of the host's, which wasm can hold and pass on but not look into.
-///
-/// The value is kept until the store is dropped.
-///
-/// ```
-/// use bimetal::{Engine, ExternRef, Store};
-///
-/// let mut store = Store::new(&Engine::default(), ());
-/// let reference = ExternRef::new(&mut store, "hello")?;
-/// assert_eq!(reference.data(&store)?.downcast_ref(), Some(&"hello"));
-/// # Ok::<(), bimetal::Error>(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ExternRef {
-    store: StoreId,
-    handle: u32,
-}
-
-impl ExternRef {
-    /// A reference to `value`.
-    ///
-    /// # Errors
-    /// If the store holds four thousand million already.
-    pub fn new(
-        mut store: impl AsContextMut,
-        value: impl Any + Send + Sync + 'static,
-    ) -> Result<ExternRef> {
-        let mut store = store.as_context_mut();
-        let store = store.opaque();
-        Ok(ExternRef {
-            store: store.id(),
-            handle: store.new_extern(Box::new(value))?,
-        })
-    }
-
-    /// The value.
-    ///
-    /// # Errors
-    /// If it belongs to another store.
-    pub fn data<'a, T: 'static>(
-        &self,
-        store: impl Into<crate::StoreContext<'a, T>>,
-    ) -> Result<&'a (dyn Any + Send + Sync)> {
-        let store = store.into().opaque();
-        let handle = self.checked(store)?;
-        store.extern_data(handle).ok_or_else(lost)
-    }
-
-    /// The value, mutably.
-    ///
-    /// # Errors
-    /// If it belongs to another store.
-    pub fn data_mut<'a, T: 'static>(
-        &self,
-        store: impl Into<crate::StoreContextMut<'a, T>>,
-    ) -> Result<&'a mut (dyn Any + Send + Sync)> {
-        let (store, _) = store.into().split();
-        let handle = self.checked(store)?;
-        store.extern_data_mut(handle).ok_or_else(lost)
-    }
-
-    pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<u32> {
-        store.check(self.store, "external reference")?;
-        Ok(self.handle)
-    }
-
-    pub(crate) fn from_handle(store: &StoreOpaque, handle: u32) -> Option<ExternRef> {
-        (handle != 0).then(|| ExternRef {
-            store: store.id(),
-            handle,
-        })
-    }
-}
-
-fn lost() -> Error {
-    Error::usage("this external reference was never made")
-}
-
-impl fmt::Debug for ExternRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExternRef({})", self.handle)
-    }
-}
-
 /// A wasm value.
+///
+/// ```
+/// use bimetal::{Val, ValType};
+///
+/// assert_eq!(Val::from(-1_i32).unwrap_i32(), -1);
+/// assert_eq!(Val::from(1.5_f64).f64(), Some(1.5));
+/// assert_eq!(Val::from(7_u64).i32(), None);
+/// assert_eq!(Val::null_func_ref().ty(), ValType::FUNCREF);
+/// assert_eq!(Val::default_for_ty(&ValType::I64).unwrap().i64(), Some(0));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Val {
     /// A 32-bit integer.
@@ -176,6 +110,42 @@ impl Val {
         ExternRef externref unwrap_externref Option<&ExternRef> = v => v.as_ref();
     }
 
+    /// The null reference that has this type.
+    pub fn null_ref(heap_type: &HeapType) -> Val {
+        Ref::null(heap_type).into()
+    }
+
+    /// No function.
+    pub const fn null_func_ref() -> Val {
+        Val::FuncRef(None)
+    }
+
+    /// No value of the host's.
+    pub const fn null_extern_ref() -> Val {
+        Val::ExternRef(None)
+    }
+
+    /// The reference, if it is one.
+    pub fn ref_(self) -> Option<Ref> {
+        match self {
+            Val::FuncRef(func) => Some(Ref::Func(func)),
+            Val::ExternRef(value) => Some(Ref::Extern(value)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a value of this type.
+    ///
+    /// # Errors
+    /// If it is a reference of another store.
+    pub fn matches_ty(&self, store: impl AsContext, ty: &ValType) -> Result<bool> {
+        match (self.ref_(), ty) {
+            (Some(value), ValType::Ref(ty)) => value.matches_ty(store, ty),
+            (Some(value), _) => value.matches_ty(store, &value.ty()).map(|_| false),
+            (None, ty) => Ok(self.ty() == *ty),
+        }
+    }
+
     /// Its type.
     pub fn ty(&self) -> ValType {
         match self {
@@ -189,19 +159,30 @@ impl Val {
         }
     }
 
-    /// Zero or null of this type.
+    /// Zero or null of this type; `None` for references that cannot be null.
+    pub fn default_for_ty(ty: &ValType) -> Option<Val> {
+        match ty {
+            ValType::Ref(RefType {
+                nullable: false, ..
+            }) => None,
+            ty => Some(Val::zero(ty)),
+        }
+    }
+
+    #[doc(hidden)]
     pub fn default_of(ty: &ValType) -> Val {
+        Val::zero(ty)
+    }
+
+    /// Zero or null, also where null is no value of the type: to be overwritten.
+    pub(crate) fn zero(ty: &ValType) -> Val {
         match ty {
             ValType::I32 => Val::I32(0),
             ValType::I64 => Val::I64(0),
             ValType::F32 => Val::F32(0),
             ValType::F64 => Val::F64(0),
             ValType::V128 => Val::V128(V128(0)),
-            ValType::Ref(RefType {
-                heap: HeapType::Extern | HeapType::NoExtern,
-                ..
-            }) => Val::ExternRef(None),
-            ValType::Ref(_) => Val::FuncRef(None),
+            ValType::Ref(ty) => Val::null_ref(&ty.heap),
         }
     }
 }

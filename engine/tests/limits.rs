@@ -1,8 +1,8 @@
 //! What a store may use: memories, tables, instances, and what a limiter can say.
 
 use bimetal::{
-    Engine, Error, ErrorKind, Instance, Memory, MemoryType, Module, RefType, ResourceLimiter,
-    Result, Store, StoreLimits, StoreLimitsBuilder, Table, TableType, Trap, Val,
+    Engine, Error, ErrorKind, Instance, Memory, MemoryType, Module, Ref, RefType, ResourceLimiter,
+    Result, Store, StoreLimits, StoreLimitsBuilder, Table, TableType, Trap,
 };
 
 const GROW: &str = r#"(module
@@ -41,7 +41,7 @@ fn growth_past_a_bound_gives_minus_one() -> Result<()> {
     let error = memory.grow(&mut store, 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     let table = instance.get_table(&mut store, "t").unwrap();
-    assert!(table.grow(&mut store, 1, Val::FuncRef(None)).is_err());
+    assert!(table.grow(&mut store, 1, Ref::Func(None)).is_err());
     assert_eq!(table.size(&store), 5);
     Ok(())
 }
@@ -62,8 +62,8 @@ fn creation_past_a_bound_is_an_error_and_creates_nothing() -> Result<()> {
     let error = Instance::new(&mut store, &module, &[]).unwrap_err();
     assert!(error.to_string().contains("2 instances"), "{error}");
     let ty = TableType::new(RefType::FUNCREF, 1, None);
-    Table::new(&mut store, ty, Val::FuncRef(None))?;
-    assert!(Table::new(&mut store, ty, Val::FuncRef(None)).is_err());
+    Table::new(&mut store, ty, Ref::Func(None))?;
+    assert!(Table::new(&mut store, ty, Ref::Func(None)).is_err());
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use arbitrary::{Result as ArbitraryResult, Unstructured};
 use bimetal::{
     AsContextMut, Caller, Config, Engine, Error, Extern, ExternRef, Func, FuncType, Global,
-    GlobalType, Instance, Linker, Memory, MemoryType, Module, Mutability, OptLevel, RefType, Store,
-    Table, TableType, V128, Val, ValType,
+    GlobalType, Instance, Linker, Memory, MemoryType, Module, Mutability, OptLevel, Ref, RefType,
+    Store, Table, TableType, V128, Val, ValType,
 };
 
 use crate::{Notes, Target};
@@ -284,7 +284,7 @@ impl World<'_> {
                 let element = *u.choose(&[RefType::FUNCREF, RefType::EXTERNREF])?;
                 let (min, max) = (u.int_in_range(0..=5)?, u.int_in_range(0..=9)?);
                 let max = u.arbitrary::<bool>()?.then_some(max);
-                let init = val(u, &self.handles)?;
+                let init = val(u, &self.handles)?.ref_().unwrap_or(Ref::Func(None));
                 Table::new(store, TableType::new(element, min, max), init).map(Extern::from)
             }
             2 | 3 => {
@@ -490,7 +490,10 @@ impl World<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(|| match handle.item {
             Item::Extern(Extern::Func(func)) => call(store, func, &args),
             Item::Extern(Extern::Memory(memory)) => use_memory(store, memory, numbers, small),
-            Item::Extern(Extern::Table(table)) => use_table(store, table, value, small),
+            Item::Extern(Extern::Table(table)) => {
+                let value = value.ref_().unwrap_or(Ref::Func(None));
+                use_table(store, table, value, small)
+            }
             Item::Extern(Extern::Global(global)) => {
                 let set = global.set(&mut *store, value).is_ok();
                 let now = global.get(&mut *store);
@@ -653,7 +656,7 @@ fn use_memory(
 fn use_table(
     store: &mut Store<u64>,
     table: Table,
-    value: Val,
+    value: Ref,
     small: [u32; 3],
 ) -> Result<bool, String> {
     let size = table.size(&*store);

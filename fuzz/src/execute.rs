@@ -12,8 +12,8 @@ use std::hash::{DefaultHasher, Hasher};
 use arbitrary::Unstructured;
 use bimetal::{
     AsContextMut, Caller, Config, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func,
-    FuncType, Global, Instance, Memory, Module, Mutability, OptLevel, Store, Table, Trap, V128,
-    Val, ValType,
+    FuncType, Global, Instance, Memory, Module, Mutability, OptLevel, Ref, Store, Table, Trap,
+    V128, Val, ValType,
 };
 
 use crate::source::{Source, mix};
@@ -345,7 +345,7 @@ fn see(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Result<(), Stri
                 let mut elements = String::new();
                 for i in 0..table.size(&*store) {
                     let value = table.get(&mut *store, i).ok_or("a table has a hole")?;
-                    elements.push_str(&show(&mut *store, &value));
+                    elements.push_str(&show(&mut *store, &value.into()));
                     elements.push(' ');
                 }
                 format!("table: {elements}")
@@ -467,7 +467,7 @@ fn make_import(store: &mut Store<Host>, index: usize, ty: &ExternType) -> bimeta
             Extern::Global(Global::new(store, *ty, value)?)
         }
         ExternType::Table(ty) => {
-            let init = Val::default_of(&ValType::Ref(ty.element()));
+            let init = Ref::null(ty.element().heap_type());
             Extern::Table(Table::new(store, *ty, init)?)
         }
         ExternType::Memory(ty) => Extern::Memory(Memory::new(store, *ty)?),
@@ -530,7 +530,7 @@ fn mischief(caller: &mut Caller<'_, Host>) -> bimetal::Result<()> {
                 .push(format!("host grows {grown}, writes {written}"));
         }
         Some(Extern::Table(table)) => {
-            let init = Val::default_of(&ValType::Ref(table.ty(&*caller).element()));
+            let init = Ref::null(table.ty(&*caller).element().heap_type());
             let grown = table.grow(&mut *caller, number % 5, init).is_ok();
             let erased = table.set(&mut *caller, place as u64 % 8, init).is_ok();
             caller

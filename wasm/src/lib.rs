@@ -17,6 +17,7 @@ mod decode;
 mod diagnose;
 pub mod error;
 pub mod inspect;
+mod matching;
 pub mod module;
 mod names;
 mod sections;

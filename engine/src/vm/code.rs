@@ -265,6 +265,14 @@ impl ModuleCode {
         placed.iter().map(|p| p.len as usize).sum()
     }
 
+    /// The addresses from the first byte of code placed to the last.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
+        let start = placed.iter().map(|p| p.start).min().unwrap_or(0);
+        let end = placed.iter().map(|p| p.start + p.len as usize).max();
+        start..end.unwrap_or(0)
+    }
+
     /// Functions placed.
     pub(crate) fn count(&self) -> usize {
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);

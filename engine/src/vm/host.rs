@@ -76,7 +76,7 @@ impl HostFunc {
                 // SAFETY: the trampoline wrote the parameters, of these types, of this store.
                 .map(|(ty, raw)| unsafe { val_from_raw(store, ty, raw) })
                 .collect();
-            let mut results: Vec<Val> = types.results().iter().map(Val::default_of).collect();
+            let mut results: Vec<Val> = types.results().iter().map(Val::zero).collect();
             f(caller.reborrow(), &params, &mut results)?;
             for (i, (ty, result)) in types.results().iter().zip(&results).enumerate() {
                 raw[i] = val_into_raw(caller.opaque(), ty, result)

@@ -110,6 +110,11 @@ impl LinearMemory {
         self.len() as u64 >> self.plan.ty.page_size_log2
     }
 
+    /// The address of the first byte.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.storage.base()
+    }
+
     /// The bytes, through the store's borrow.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `len` bytes from the base are accessible, and nothing writes them while the

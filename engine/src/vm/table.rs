@@ -135,7 +135,14 @@ impl Table {
         Some(())
     }
 
-    /// Grows by `delta` copies of a raw element: the old size, or `None` if not possible.
+    /// Sets `len` elements from `index` on, of this table's type.
+    pub(crate) fn fill(&mut self, index: u64, element: Element, len: u64) -> Option<()> {
+        let to = super::memory::range(index, len, self.elements.len())?;
+        self.raw_mut()[to].fill(element.raw());
+        Some(())
+    }
+
+    /// Grows by `delta` elements: the old size, or `None` if not possible.
     pub(crate) fn grow(&mut self, delta: u64, element: Element) -> Option<u64> {
         self.grow_raw(delta, element.raw())
     }

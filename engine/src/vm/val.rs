@@ -9,7 +9,8 @@ use bimetal_wasm::ValType;
 use super::store::{FuncPtr, StoreOpaque};
 use crate::error::Result;
 use crate::func::Func;
-use crate::val::{ExternRef, V128};
+use crate::reference::ExternRef;
+use crate::val::V128;
 
 /// A Rust type that is a wasm value: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, [`V128`],
 /// `Option<Func>` (a funcref) and `Option<ExternRef>` (an externref).

@@ -3,7 +3,7 @@
 //! The printing functions print nothing: scripts check results, and tests run in parallel.
 
 use bimetal::{
-    Error, Global, GlobalType, Linker, Memory, MemoryType, Mutability, RefType, Store, Table,
+    Error, Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Store, Table,
     TableType, Val, ValType,
 };
 
@@ -32,7 +32,7 @@ pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
     let table = Table::new(
         &mut *store,
         TableType::new(RefType::FUNCREF, 10, Some(20)),
-        Val::FuncRef(None),
+        Ref::Func(None),
     )?;
     linker.define(&mut *store, MODULE, "table", table)?;
     let memory = Memory::new(&mut *store, MemoryType::new(1, Some(2)))?;
