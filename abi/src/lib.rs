@@ -11,12 +11,14 @@
 
 pub mod builtins;
 pub mod convention;
+mod fingerprint;
 pub mod offsets;
 pub mod trap;
 pub mod tunables;
 pub mod vm;
 
 pub use builtins::{Builtin, BuiltinReturn, BuiltinType};
+pub use fingerprint::FINGERPRINT;
 pub use offsets::VmOffsets;
 pub use trap::TrapCode;
 pub use tunables::{CallMode, MemoryPlan, MemoryStyle, Tunables};

@@ -33,6 +33,30 @@ pub struct Tunables {
     pub fuel: bool,
 }
 
+impl Tunables {
+    /// What must be equal where code is compiled and where it runs, by name. The call mode is not
+    /// among it: every function has an entry cell, whoever calls it directly.
+    pub fn facts(&self) -> [(&'static str, u64); 6] {
+        let Tunables {
+            call_mode: _,
+            memory_reservation,
+            memory_guard,
+            signals_based_traps,
+            spectre_mitigation,
+            interrupts,
+            fuel,
+        } = *self;
+        [
+            ("memory reservation", memory_reservation),
+            ("memory guard", memory_guard),
+            ("signals-based traps", signals_based_traps.into()),
+            ("spectre mitigation", spectre_mitigation.into()),
+            ("interrupts", interrupts.into()),
+            ("fuel", fuel.into()),
+        ]
+    }
+}
+
 impl Default for Tunables {
     /// 64-bit hosts: the full 4 GiB index space and 32 MiB of guard.
     fn default() -> Self {

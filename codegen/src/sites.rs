@@ -131,6 +131,39 @@ impl SiteTable {
             .find(|site| site.code_offset == return_offset && site.trap.is_none())
     }
 
+    /// Appends the table's written form, which [`SiteTable::read`] reads.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_varint(out, self.nodes.len() as u32);
+        for node in &self.nodes {
+            write_varint(out, node.parent);
+            write_varint(out, node.call_offset);
+            write_varint(out, node.func.as_u32());
+        }
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// The table of which `bytes` are the written form; `None` if they are none.
+    pub fn read(mut bytes: &[u8]) -> Option<SiteTable> {
+        let count = read_varint(&mut bytes)? as usize;
+        // A node takes three bytes at least, so that a wrong count cannot ask for much memory.
+        if count > bytes.len() / 3 {
+            return None;
+        }
+        let nodes = (0..count)
+            .map(|_| {
+                Some(InlineNode {
+                    parent: read_varint(&mut bytes)?,
+                    call_offset: read_varint(&mut bytes)?,
+                    func: FuncIndex::from_u32(read_varint(&mut bytes)?),
+                })
+            })
+            .collect::<Option<_>>()?;
+        Some(SiteTable {
+            bytes: bytes.into(),
+            nodes,
+        })
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.nodes)
@@ -185,6 +218,27 @@ mod tests {
             assert_eq!(table.call_at(3), Some(sites[1]));
             assert_eq!(table.trap_at(4), None);
         }
+    }
+
+    #[test]
+    fn written_tables_are_read() {
+        let mut builder = SiteTableBuilder::default();
+        builder.push(Site {
+            code_offset: 3,
+            trap: None,
+            node: 1,
+            wasm_offset: 77_000_000,
+        });
+        let table = builder.finish([InlineNode {
+            parent: 0,
+            call_offset: 400,
+            func: FuncIndex::from_u32(70_000),
+        }]);
+        let mut bytes = Vec::new();
+        table.write(&mut bytes);
+        assert_eq!(SiteTable::read(&bytes), Some(table));
+        assert_eq!(SiteTable::read(&[]), None);
+        assert_eq!(SiteTable::read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), None);
     }
 
     #[test]

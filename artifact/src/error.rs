@@ -1,0 +1,28 @@
+//! Why an image is refused.
+
+/// Why an image is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The bytes are something else.
+    #[error("not a compiled module: {0}")]
+    NotAnImage(&'static str),
+    /// It ends too early, or bytes of it have changed since it was written.
+    #[error("the compiled module is damaged: {0}")]
+    Damaged(String),
+    /// It was written by a version of the engine that this one does not understand.
+    #[error("the compiled module was made by another version: {0}")]
+    Version(String),
+    /// It was made for another machine or another configuration.
+    #[error("the compiled module was made for something else: {0}")]
+    Mismatch(String),
+    /// It cannot be written: something does not fit the format.
+    #[error("a module too large for an image: {0}")]
+    TooLarge(&'static str),
+}
+
+impl ImageError {
+    pub(crate) fn damaged(what: impl Into<String>) -> ImageError {
+        ImageError::Damaged(what.into())
+    }
+}

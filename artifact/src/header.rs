@@ -1,0 +1,114 @@
+//! For whom an image was made.
+
+use std::collections::BTreeMap;
+
+use bimetal_codegen::{Arch, Settings};
+use bimetal_wasm::Features;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ImageError;
+
+/// The version of the format itself: of the sections and what is in them.
+pub const FORMAT: u32 = 1;
+
+/// For whom an image was made. Written as JSON, so that `readelf -p .bimetal.header` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`] of whoever wrote it.
+    pub format: u32,
+    /// The engine's version.
+    pub engine: String,
+    /// `bimetal_abi::FINGERPRINT`, in hexadecimal.
+    pub abi: String,
+    /// The instruction set, by its name in `Arch`.
+    pub arch: String,
+    /// What the code uses beyond every processor of that instruction set, by the compiler's names.
+    pub cpu_features: Vec<String>,
+    /// What shaped the code: settings, tunables, features of WebAssembly.
+    pub settings: BTreeMap<String, String>,
+    /// Parts of the module's binary that the seal does not cover, as start and end in ascending
+    /// order: its code, which is only needed to compile it again, and custom sections.
+    #[serde(default)]
+    pub unsealed: Vec<(u32, u32)>,
+}
+
+impl Header {
+    /// The header of what this engine compiles.
+    pub fn new(
+        arch: Arch,
+        cpu_features: Vec<String>,
+        settings: &Settings,
+        tunables: &bimetal_abi::Tunables,
+        features: &Features,
+    ) -> Header {
+        let mut facts = BTreeMap::new();
+        let Settings {
+            opt_level,
+            nan_canonicalization,
+            // What the compiler checks of itself shapes nothing.
+            verify: _,
+            opt_fuel,
+        } = settings;
+        facts.insert("optimization".into(), format!("{opt_level:?}"));
+        facts.insert(
+            "NaN canonicalization".into(),
+            nan_canonicalization.to_string(),
+        );
+        if let Some(fuel) = opt_fuel {
+            facts.insert("optimization fuel".into(), fuel.to_string());
+        }
+        for (name, value) in tunables.facts() {
+            facts.insert(name.into(), value.to_string());
+        }
+        facts.insert("WebAssembly".into(), format!("{features:?}"));
+        Header {
+            format: FORMAT,
+            engine: env!("CARGO_PKG_VERSION").into(),
+            abi: format!("{:016x}", bimetal_abi::FINGERPRINT),
+            arch: arch.name().into(),
+            cpu_features,
+            settings: facts,
+            unsealed: Vec::new(),
+        }
+    }
+
+    /// Whether an engine that would itself write `own` can run what was made with `self`.
+    ///
+    /// How hard the compiler tried does not matter; everything else has to be equal. Whether the
+    /// processor has the features is the caller's to find out.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check(&self, own: &Header) -> Result<(), ImageError> {
+        if self.engine != own.engine {
+            return Err(ImageError::Version(format!(
+                "Bimetal {}, this is {}",
+                self.engine, own.engine
+            )));
+        }
+        if self.abi != own.abi {
+            return Err(ImageError::Version(
+                "another build of the same version, with other conventions".into(),
+            ));
+        }
+        if self.arch != own.arch {
+            return Err(ImageError::Mismatch(format!(
+                "machine code for {}, this is {}",
+                self.arch, own.arch
+            )));
+        }
+        let tried = |name: &str| name.starts_with("optimization");
+        let none = String::from("nothing");
+        let names = self.settings.keys().chain(own.settings.keys());
+        for name in names.filter(|name| !tried(name)) {
+            let theirs = self.settings.get(name).unwrap_or(&none);
+            let ours = own.settings.get(name).unwrap_or(&none);
+            if theirs != ours {
+                return Err(ImageError::Mismatch(format!(
+                    "{name} is {theirs}, here it is {ours}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

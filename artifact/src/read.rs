@@ -1,0 +1,270 @@
+//! Reading an image where it lies.
+
+use std::ops::Range;
+
+use bimetal_codegen::SiteTable;
+use bimetal_wasm::{Bytes, DefinedFuncIndex};
+use cranelift_entity::EntityRef;
+use object::read::elf::{ElfFile64, FileHeader};
+use object::{Endianness, Object, ObjectSection};
+
+use crate::error::ImageError;
+use crate::header::{FORMAT, Header};
+use crate::seal::{self, DIGEST, SEAL, Sealed};
+use crate::section;
+
+/// Where the parts of a function are: its code in the text, its sites in their section, its body
+/// in the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub code: Range<usize>,
+    pub sites: Range<usize>,
+    pub body: Range<usize>,
+}
+
+impl Entry {
+    /// Bytes of the written form: six times 32 bits, little endian.
+    const SIZE: usize = 24;
+
+    /// Appends the written form; `None` if a number does not fit.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Option<()> {
+        for range in [&self.code, &self.sites, &self.body] {
+            out.extend_from_slice(&u32::try_from(range.start).ok()?.to_le_bytes());
+            out.extend_from_slice(&u32::try_from(range.end).ok()?.to_le_bytes());
+        }
+        Some(())
+    }
+
+    fn read(bytes: &[u8]) -> Option<Entry> {
+        let (words, []) = bytes.as_chunks::<4>() else {
+            return None;
+        };
+        let range = |i: usize| {
+            let word = |i: usize| Some(u32::from_le_bytes(*words.get(i)?) as usize);
+            Some(word(i)?..word(i + 1)?)
+        };
+        Some(Entry {
+            code: range(0)?,
+            sites: range(2)?,
+            body: range(4)?,
+        })
+    }
+}
+
+/// An image whose seal has been checked.
+#[derive(Debug)]
+pub struct Image {
+    bytes: Bytes,
+    header: Header,
+    text: Range<usize>,
+    functions: Range<usize>,
+    digests: Range<usize>,
+    sites: Range<usize>,
+    wasm: Range<usize>,
+}
+
+/// A function of an image.
+#[derive(Debug)]
+pub struct Function<'a> {
+    /// Its code, as a range of the text.
+    pub code: Range<usize>,
+    /// Its body, as a range of the module's binary.
+    pub body: Range<usize>,
+    sites: &'a [u8],
+    digest: &'a [u8],
+}
+
+impl Function<'_> {
+    /// Whether `code`, its code as it will run, and its side table are what was written.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn verify(&self, code: &[u8]) -> Result<(), ImageError> {
+        match seal::function(code, self.sites) == self.digest {
+            true => Ok(()),
+            false => Err(ImageError::damaged("machine code has changed")),
+        }
+    }
+
+    /// Its side table.
+    pub fn sites(&self) -> Option<SiteTable> {
+        SiteTable::read(self.sites)
+    }
+}
+
+/// A part of shared bytes that shares them too.
+struct Part(Bytes, Range<usize>);
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[self.1.clone()]
+    }
+}
+
+impl Image {
+    /// Whether the bytes begin as an image does. Native programs do too.
+    pub fn is_elf(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"\x7fELF")
+    }
+
+    /// Opens an image: finds its sections, and checks the seal. For whom it was made, and what it
+    /// says of its code, is the caller's to judge.
+    ///
+    /// # Errors
+    /// [`ImageError::NotAnImage`], [`ImageError::Damaged`], or [`ImageError::Version`] if the
+    /// format is another.
+    pub fn open(bytes: impl Into<Bytes>) -> Result<Image, ImageError> {
+        let bytes = bytes.into();
+        let data = bytes.as_slice();
+        if !Image::is_elf(data) {
+            return Err(ImageError::NotAnImage("it is no ELF file"));
+        }
+        let damaged = |error: object::Error| ImageError::damaged(error.to_string());
+        let head = object::elf::FileHeader64::<Endianness>::parse(data).map_err(damaged)?;
+        let endian = head.endian().map_err(damaged)?;
+        if head.e_type(endian) != object::elf::ET_REL {
+            return Err(ImageError::NotAnImage("it is a native program or library"));
+        }
+        let elf = ElfFile64::<Endianness>::parse(data).map_err(damaged)?;
+        let find = |name: &str| -> Result<Range<usize>, ImageError> {
+            let section = elf.section_by_name(name).ok_or_else(|| match name {
+                section::HEADER => ImageError::NotAnImage("it is another object file"),
+                _ => ImageError::damaged(format!("it has no section `{name}`")),
+            })?;
+            let range = section
+                .file_range()
+                .and_then(|(start, len)| {
+                    let start = usize::try_from(start).ok()?;
+                    let end = start.checked_add(usize::try_from(len).ok()?)?;
+                    (end <= data.len()).then_some(start..end)
+                })
+                .ok_or_else(|| {
+                    ImageError::damaged(format!("its section `{name}` is not all there"))
+                })?;
+            Ok(range)
+        };
+        let header_range = find(section::HEADER)?;
+        let header_bytes = &data[header_range];
+        // The format may change what is sealed and how, so it is judged before.
+        #[derive(serde::Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let unreadable = |_| ImageError::damaged("its header cannot be read");
+        let Format { format } = serde_json::from_slice(header_bytes).map_err(unreadable)?;
+        if format != FORMAT {
+            return Err(ImageError::Version(format!(
+                "its format is {format}, this one reads {FORMAT}"
+            )));
+        }
+        let header: Header = serde_json::from_slice(header_bytes).map_err(unreadable)?;
+        let image = Image {
+            text: find(section::TEXT)?,
+            functions: find(section::FUNCTIONS)?,
+            digests: find(section::DIGESTS)?,
+            sites: find(section::SITES)?,
+            wasm: find(section::WASM)?,
+            header,
+            bytes: bytes.clone(),
+        };
+        let unsealed: Vec<Range<usize>> = image
+            .header
+            .unsealed
+            .iter()
+            .map(|&(start, end)| start as usize..end as usize)
+            .collect();
+        let sealed = Sealed {
+            header: header_bytes,
+            functions: &data[image.functions.clone()],
+            digests: &data[image.digests.clone()],
+            profile: &data[find(section::PROFILE)?],
+            text_len: image.text.len(),
+            sites_len: image.sites.len(),
+            wasm: &data[image.wasm.clone()],
+            lazy: &unsealed,
+        };
+        let seal = &data[find(section::SEAL)?];
+        if seal.len() != SEAL || sealed.digest().is_none_or(|digest| digest != *seal) {
+            return Err(ImageError::damaged("bytes of it have changed"));
+        }
+        Ok(image)
+    }
+
+    /// For whom it was made.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The module's binary. Its code and custom sections are as the file has them, unchecked.
+    pub fn wasm(&self) -> Bytes {
+        Bytes::from_owner(Part(self.bytes.clone(), self.wasm.clone()))
+    }
+
+    /// Where the machine code is in the file; the start is a multiple of the page size.
+    pub fn text(&self) -> Range<usize> {
+        self.text.clone()
+    }
+
+    /// The machine code.
+    pub fn text_bytes(&self) -> &[u8] {
+        &self.bytes[self.text.clone()]
+    }
+
+    /// How many functions it has.
+    pub fn len(&self) -> usize {
+        self.functions.len() / Entry::SIZE
+    }
+
+    /// Whether it has no functions.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of machine code and of side tables.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.text.len(), self.sites.len())
+    }
+
+    /// A function; `None` if there is none with this index or its entry makes no sense.
+    pub fn function(&self, index: DefinedFuncIndex) -> Option<Function<'_>> {
+        let entry = self.entry(index.index())?;
+        let digest = index.index().checked_mul(DIGEST)?;
+        Some(Function {
+            sites: self.bytes[self.sites.clone()].get(entry.sites)?,
+            digest: self.bytes[self.digests.clone()].get(digest..)?.get(..DIGEST)?,
+            code: (entry.code.start <= entry.code.end && entry.code.end <= self.text.len())
+                .then_some(entry.code)?,
+            body: entry.body,
+        })
+    }
+
+    /// The function whose code has the byte at this offset of the text, or ends there.
+    pub fn find(&self, offset: usize) -> Option<(DefinedFuncIndex, Range<usize>)> {
+        let (mut low, mut high) = (0, self.len());
+        // The first function that starts behind the offset.
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.entry(middle)?.code.start <= offset {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let within = |index: usize, slack: usize| {
+            let code = self.entry(index)?.code;
+            (code.start <= offset && offset < code.end + slack)
+                .then_some((DefinedFuncIndex::new(index), code))
+        };
+        let last = low.checked_sub(1)?;
+        // An offset between two functions without padding is a return address of the first, or
+        // the second's own.
+        within(last, 0)
+            .or_else(|| within(last.checked_sub(1)?, 1))
+            .or_else(|| within(last, 1))
+    }
+
+    fn entry(&self, index: usize) -> Option<Entry> {
+        let at = index.checked_mul(Entry::SIZE)?;
+        let table = &self.bytes[self.functions.clone()];
+        Entry::read(table.get(at..at.checked_add(Entry::SIZE)?)?)
+    }
+}

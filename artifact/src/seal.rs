@@ -1,0 +1,55 @@
+//! Digests.
+
+use std::ops::Range;
+
+/// Bytes of a function's digest. Half of BLAKE3's: chance is all that they have to withstand.
+pub(crate) const DIGEST: usize = 16;
+
+/// Bytes of the seal.
+pub(crate) const SEAL: usize = blake3::OUT_LEN;
+
+/// The digest of a function.
+pub(crate) fn function(code: &[u8], sites: &[u8]) -> [u8; DIGEST] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(code.len() as u64).to_le_bytes());
+    hasher.update(code);
+    hasher.update(sites);
+    let mut digest = [0; DIGEST];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..DIGEST]);
+    digest
+}
+
+/// What the seal covers.
+pub(crate) struct Sealed<'a> {
+    pub header: &'a [u8],
+    pub functions: &'a [u8],
+    pub digests: &'a [u8],
+    pub profile: &'a [u8],
+    pub text_len: usize,
+    pub sites_len: usize,
+    pub wasm: &'a [u8],
+    /// Parts of `wasm` that are not covered.
+    pub lazy: &'a [Range<usize>],
+}
+
+impl Sealed<'_> {
+    /// The seal; `None` if `lazy` is not a list of ranges of `wasm` in ascending order.
+    pub(crate) fn digest(&self) -> Option<[u8; SEAL]> {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.header, self.functions, self.digests, self.profile] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        for len in [self.text_len, self.sites_len, self.wasm.len()] {
+            hasher.update(&(len as u64).to_le_bytes());
+        }
+        let mut at = 0;
+        for range in self.lazy {
+            hasher.update(self.wasm.get(at..range.start)?);
+            hasher.update(&(range.start as u64).to_le_bytes());
+            at = range.end.max(range.start);
+        }
+        hasher.update(self.wasm.get(at..)?);
+        Some(*hasher.finalize().as_bytes())
+    }
+}

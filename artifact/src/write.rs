@@ -1,0 +1,184 @@
+//! Writing an image.
+
+use bimetal_codegen::{Arch, SiteTable};
+use bimetal_wasm::{DefinedFuncIndex, Module};
+use cranelift_entity::EntityRef;
+use object::write::{Object, Symbol, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
+
+use crate::error::ImageError;
+use crate::header::Header;
+use crate::read::Entry;
+use crate::{seal, section};
+
+/// Builds an image, function by function in the order of their indices.
+///
+/// The same calls give the same bytes.
+#[derive(Debug)]
+pub struct ImageBuilder<'a> {
+    module: &'a Module,
+    header: Header,
+    text: Vec<u8>,
+    sites: Vec<u8>,
+    functions: Vec<u8>,
+    digests: Vec<u8>,
+    /// Offset and length of each function's code.
+    symbols: Vec<(u64, u64)>,
+}
+
+impl<'a> ImageBuilder<'a> {
+    /// An image of `module` for whom `header` says.
+    pub fn new(module: &'a Module, header: Header) -> ImageBuilder<'a> {
+        ImageBuilder {
+            module,
+            header,
+            text: Vec::new(),
+            sites: Vec::new(),
+            functions: Vec::new(),
+            digests: Vec::new(),
+            symbols: Vec::new(),
+        }
+    }
+
+    /// Appends the code of the next function. It must need no relocation.
+    ///
+    /// # Errors
+    /// If the image gets too large, or all functions are there already.
+    pub fn function(
+        &mut self,
+        code: &[u8],
+        alignment: u32,
+        sites: &SiteTable,
+    ) -> Result<(), ImageError> {
+        let index = DefinedFuncIndex::new(self.symbols.len());
+        let body = self
+            .module
+            .bodies
+            .get(index)
+            .ok_or(ImageError::TooLarge("more code than functions"))?;
+        let start = self
+            .text
+            .len()
+            .next_multiple_of((alignment as usize).max(1));
+        self.text.resize(start, 0);
+        self.text.extend_from_slice(code);
+        let sites_start = self.sites.len();
+        sites.write(&mut self.sites);
+        self.digests
+            .extend_from_slice(&seal::function(code, &self.sites[sites_start..]));
+        let entry = Entry {
+            code: start..self.text.len(),
+            sites: sites_start..self.sites.len(),
+            body: body.range.clone(),
+        };
+        entry
+            .write(&mut self.functions)
+            .ok_or(ImageError::TooLarge("more than 4 GiB of code"))?;
+        self.symbols.push((start as u64, code.len() as u64));
+        Ok(())
+    }
+
+    /// The image.
+    ///
+    /// # Errors
+    /// If functions are missing, or the object writer refuses.
+    pub fn finish(self) -> Result<Vec<u8>, ImageError> {
+        let ImageBuilder {
+            module,
+            mut header,
+            text,
+            sites,
+            functions,
+            digests,
+            symbols,
+        } = self;
+        if symbols.len() != module.bodies.len() {
+            return Err(ImageError::TooLarge("fewer functions than bodies"));
+        }
+        let unsealed = unsealed(module);
+        header.unsealed = unsealed
+            .iter()
+            .map(|range| Some((range.start.try_into().ok()?, range.end.try_into().ok()?)))
+            .collect::<Option<_>>()
+            .ok_or(ImageError::TooLarge("a module of more than 4 GiB"))?;
+        let header_bytes = serde_json::to_vec_pretty(&header)
+            .map_err(|error| ImageError::damaged(error.to_string()))?;
+        let sealed = seal::Sealed {
+            header: &header_bytes,
+            functions: &functions,
+            digests: &digests,
+            profile: &[],
+            text_len: text.len(),
+            sites_len: sites.len(),
+            wasm: &module.bytes,
+            lazy: &unsealed,
+        };
+        let seal = sealed
+            .digest()
+            .ok_or(ImageError::TooLarge("sections that overlap"))?;
+
+        let (architecture, endianness, page) = machine(&header.arch)?;
+        let mut object = Object::new(BinaryFormat::Elf, architecture, endianness);
+        let text_section =
+            object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
+        object.set_section_data(text_section, text, page);
+        for (name, data, align) in [
+            (section::HEADER, header_bytes, 1),
+            (section::FUNCTIONS, functions, 8),
+            (section::DIGESTS, digests, 8),
+            (section::SITES, sites, 1),
+            (section::WASM, module.bytes.to_vec(), page),
+            (section::PROFILE, Vec::new(), 1),
+            (section::SEAL, seal.to_vec(), 1),
+        ] {
+            let id = object.add_section(Vec::new(), name.into(), SectionKind::Other);
+            object.set_section_data(id, data, align);
+        }
+        for (index, (value, size)) in symbols.into_iter().enumerate() {
+            let func = module.func_index(DefinedFuncIndex::new(index));
+            object.add_symbol(Symbol {
+                name: module.func_display_name(func).as_bytes().to_vec(),
+                value,
+                size,
+                kind: SymbolKind::Text,
+                scope: SymbolScope::Compilation,
+                weak: false,
+                section: SymbolSection::Section(text_section),
+                flags: SymbolFlags::None,
+            });
+        }
+        object
+            .write()
+            .map_err(|_| ImageError::TooLarge("the object writer refuses it"))
+    }
+}
+
+/// The parts of a module that are not needed to run it: its code and its custom sections.
+fn unsealed(module: &Module) -> Vec<std::ops::Range<usize>> {
+    let mut ranges: Vec<_> = module
+        .custom_sections
+        .iter()
+        .map(|section| section.range.clone())
+        .collect();
+    let bodies = module.bodies.values();
+    if let Some(start) = bodies.clone().map(|body| body.range.start).min() {
+        let end = bodies.map(|body| body.range.end).max().unwrap_or(start);
+        ranges.push(start..end);
+    }
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges
+}
+
+/// How ELF names the machine, and its largest page.
+fn machine(arch: &str) -> Result<(Architecture, Endianness, u64), ImageError> {
+    let arch = Arch::ALL.iter().find(|known| known.name() == arch);
+    Ok(match arch {
+        Some(Arch::X86_64) => (Architecture::X86_64, Endianness::Little, 4 << 10),
+        Some(Arch::Aarch64) => (Architecture::Aarch64, Endianness::Little, 64 << 10),
+        Some(Arch::Riscv64) => (Architecture::Riscv64, Endianness::Little, 4 << 10),
+        Some(Arch::S390x) => (Architecture::S390x, Endianness::Big, 4 << 10),
+        None => return Err(ImageError::Mismatch("an unknown instruction set".into())),
+    })
+}
