@@ -160,16 +160,40 @@ pub struct RunArgs {
 
 #[derive(Debug, Args)]
 pub struct CompileArgs {
-    /// What to show, separated by commas
-    #[arg(long, value_name = "FORM", value_delimiter = ',', value_enum)]
+    /// Where to write the compiled module (`-`: standard output)
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// The machine to compile for: x86_64, aarch64, riscv64 or s390x, or a triple of a Linux
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// The processor to compile for: baseline, native, or x86-64-v2, -v3, -v4
+    #[arg(long, value_name = "CPU", default_value = "baseline")]
+    pub cpu: String,
+
+    /// Make code that can be run with `--fuel`
+    #[arg(long)]
+    pub with_fuel: bool,
+
+    /// Make code that can be run with `--timeout`
+    #[arg(long)]
+    pub with_timeout: bool,
+
+    /// What to show instead of writing anything, separated by commas
+    #[arg(long, value_name = "FORM", value_delimiter = ',', value_enum, conflicts_with = "output")]
     pub dump: Vec<DumpForm>,
 
     /// The function, by its name or index; all without this
-    #[arg(long, value_name = "N|NAME")]
+    #[arg(long, value_name = "N|NAME", requires = "dump")]
     pub function: Option<String>,
 
     #[command(flatten)]
     pub code: CodeArgs,
+
+    /// Say on standard error what was done
+    #[arg(short, long)]
+    pub verbose: bool,
 
     /// The module (`-`: standard input)
     #[arg(value_hint = clap::ValueHint::FilePath)]

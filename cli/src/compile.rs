@@ -1,31 +1,66 @@
-//! `bimetal compile`: what the compiler makes of a function.
-//!
-//! `--dump` shows the intermediate forms. Writing a compiled image is a later tier's business and
-//! is refused until then.
+//! `bimetal compile`: a module to a compiled one, or what the compiler makes of a function.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use bimetal::{Context, DumpSet, Engine, Error, Result};
+use bimetal::{Config, Context, DumpSet, Engine, Error, Result};
 use bimetal_wasm::{EntityIndex, FuncIndex, Module};
 
 use crate::args::{CompileArgs, DumpForm};
-use crate::{load, output};
+use crate::output::{self, Log};
+use crate::progress::CompileProgress;
+use crate::{image, load};
 
-/// Prints the forms that are asked for.
+/// Writes an image, or prints the forms that are asked for.
 pub fn compile(args: &CompileArgs) -> Result<ExitCode> {
-    if args.dump.is_empty() {
-        return Err(Error::msg(
-            "writing compiled images is not supported yet; \
-             `--dump=graph,clif,asm` shows what the compiler makes of a function",
-        ));
+    let mut config = args.code.config();
+    if let Some(target) = &args.target {
+        config.target(target)?;
     }
+    config.cpu(&args.cpu)?;
+    config.consume_fuel(args.with_fuel);
+    config.epoch_interruption(args.with_timeout);
+    match (&args.output, args.dump.is_empty()) {
+        (Some(output), _) => write_image(args, config, output),
+        (None, false) => dump(args, config),
+        (None, true) => Err(Error::msg(
+            "there is nothing to do: `-o FILE` writes the compiled module, \
+             `--dump=graph,clif,asm` shows what the compiler makes of a function",
+        )),
+    }
+}
+
+fn write_image(args: &CompileArgs, mut config: Config, output: &Path) -> Result<ExitCode> {
+    let log = Log {
+        verbose: args.verbose,
+    };
+    let start = Instant::now();
+    let bytes = load::binary(&args.file)?;
+    let progress = CompileProgress::install(&mut config);
+    let engine = Engine::new(&config)?;
+    let image = engine
+        .precompile_module(&bytes)
+        .with_context(|| format!("`{}` cannot be compiled", load::display_name(&args.file)))?;
+    drop(progress);
+    log.say(format_args!(
+        "{}: {} compiled to {} in {:.3?}",
+        load::display_name(&args.file),
+        output::bytes(bytes.len() as u64),
+        output::bytes(image.len() as u64),
+        start.elapsed()
+    ));
+    image::write(output, &image)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dump(args: &CompileArgs, mut config: Config) -> Result<ExitCode> {
     // Lazy, so that nothing else is compiled; the code is as `--eager` makes it all the same but
     // for calls, which go through entry cells.
-    let mut config = args.code.config();
     config.lazy(true);
     let engine = Engine::new(&config)?;
-    let module = load::program(&engine, &args.file, load::read(&args.file)?)?;
+    let module = load::program(&engine, &args.file, false)?;
     let wasm = module.wasm();
     let functions = match &args.function {
         Some(name) => vec![find(wasm, name)?],

@@ -7,6 +7,7 @@ use std::path::Path;
 use bimetal::{Config, Context, Engine, Error, Module, Result};
 
 use crate::args::CodeArgs;
+use crate::image;
 
 /// Whether this stands for standard input.
 pub fn is_stdin(file: impl AsRef<OsStr>) -> bool {
@@ -57,20 +58,37 @@ pub fn module(file: &Path) -> Result<bimetal_wasm::Module> {
         .with_context(|| format!("`{}` is no module that can be used", display_name(file)))
 }
 
-/// Loads a module of either format into an engine, from bytes that [`read`] read from `file`.
-pub fn program(engine: &Engine, file: &Path, bytes: Vec<u8>) -> Result<Module> {
-    let load = || -> Result<Module> {
-        // Text is translated here, so that its errors name the file.
-        let bytes = match std::str::from_utf8(&bytes) {
-            Ok(source) if bimetal_wasm::text::is_text(&bytes) => {
-                let path = (!is_stdin(file)).then_some(file);
-                bimetal_wasm::text::parse(source, path)?
-            }
-            _ => bytes,
-        };
-        Module::from_vec(engine, bytes)
-    };
-    load().with_context(|| format!("`{}` cannot be loaded", display_name(file)))
+/// The binary of a module of either format, not validated yet.
+pub fn binary(file: &Path) -> Result<Vec<u8>> {
+    to_binary(file, read(file)?)
+        .with_context(|| format!("`{}` cannot be loaded", display_name(file)))
+}
+
+/// Text is translated here, so that its errors name the file.
+fn to_binary(file: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(source) if bimetal_wasm::text::is_text(&bytes) => {
+            let path = (!is_stdin(file)).then_some(file);
+            bimetal_wasm::text::parse(source, path)?
+        }
+        _ => bytes,
+    })
+}
+
+/// Loads a module of either format, or a compiled one, into an engine. Where there is no such file,
+/// its name may be a mistyped command.
+pub fn program(engine: &Engine, file: &Path, maybe_command: bool) -> Result<Module> {
+    let what = || format!("`{}` cannot be loaded", display_name(file));
+    if !is_stdin(file) && image::is_image(file) {
+        return image::load(engine, file).with_context(what);
+    }
+    let bytes = read_or_hint(file, maybe_command)?;
+    if Engine::detect_precompiled(&bytes) {
+        return image::from_bytes(engine, &bytes).with_context(what);
+    }
+    to_binary(file, bytes)
+        .and_then(|bytes| Module::from_vec(engine, bytes))
+        .with_context(what)
 }
 
 impl CodeArgs {

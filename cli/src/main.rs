@@ -7,12 +7,15 @@
 //!
 //! **Invariant**: nothing is written through `print!` or `eprint!`, which panic when the reader is
 //! gone; see [`output`].
-#![forbid(unsafe_code)]
+//!
+//! The one `unsafe` is in [`image`]: running machine code from a file, because the user says so.
+#![deny(unsafe_code)]
 
 mod args;
 mod compile;
 mod completions;
 mod environment;
+mod image;
 mod inspect;
 mod invoke;
 mod limits;

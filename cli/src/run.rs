@@ -118,31 +118,28 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let engine = Engine::new(&config)?;
 
     let start = Instant::now();
-    let bytes = load::read_or_hint(file, args.maybe_command)?;
-    let size = bytes.len();
-    let read = start.elapsed();
-    let module = load::program(&engine, file, bytes)?;
+    let module = load::program(&engine, file, args.maybe_command)?;
     drop(progress);
     log.say(format_args!(
         "{}: {}, {}",
         load::display_name(file),
-        output::bytes(size as u64),
+        output::bytes(module.wasm().bytes.len() as u64),
         output::count(module.wasm().bodies.len(), "function"),
     ));
-    log.say(format_args!(
-        "read in {read:.3?}, {} in {:.3?}",
-        if eager {
-            "decoded, validated and compiled"
-        } else {
-            "decoded and validated"
-        },
-        start.elapsed() - read,
-    ));
+    let what = match (module.is_precompiled(), eager) {
+        (true, _) => "compiled before, mapped",
+        (false, true) => "read, decoded, validated and compiled",
+        (false, false) => "read, decoded and validated",
+    };
+    log.say(format_args!("{what} in {:.3?}", start.elapsed()));
     Ok((engine, module))
 }
 
 /// How much of the module was compiled.
 fn compiled(module: &Module) -> String {
+    if module.is_precompiled() {
+        return "compiled nothing".into();
+    }
     let (functions, bytes) = module.compiled();
     format!(
         "compiled {functions} of {}: {} of machine code",
@@ -215,7 +212,7 @@ fn preload(
     log: Log,
 ) -> Result<()> {
     let what = || format!("`{}` cannot be preloaded", load::display_name(file));
-    let module = load::program(store.engine(), file, load::read(file)?)?;
+    let module = load::program(store.engine(), file, false)?;
     let environment = environment::recognise(module.wasm());
     log.say(format_args!(
         "preloading `{name}` from {}, environment: {}",

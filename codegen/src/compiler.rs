@@ -101,6 +101,10 @@ pub trait Compiler: Send + Sync + fmt::Debug {
     /// Its name, for messages: `optimizer`, `baseline`.
     fn name(&self) -> &'static str;
 
+    /// What its code may use beyond every processor of the architecture, by names that
+    /// `bimetal_sys::has_cpu_feature` knows, in a fixed order.
+    fn cpu_features(&self) -> Vec<String>;
+
     /// Empty working memory for one thread.
     fn scratch(&self) -> Scratch;
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bimetal_abi::Tunables;
 pub use bimetal_codegen::OptLevel;
-use bimetal_codegen::Settings;
+use bimetal_codegen::{Arch, CpuFeatures, Settings, Target};
 use bimetal_wasm::Features;
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// Told how far compiling is: bytes of function bodies done, and in all.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -33,6 +35,9 @@ pub struct Config {
     pub(crate) backtrace_frames: Option<NonZeroUsize>,
     pub(crate) backtrace_details: WasmBacktraceDetails,
     pub(crate) profiler: ProfilingStrategy,
+    /// Another architecture than this machine's.
+    pub(crate) target: Option<Arch>,
+    pub(crate) cpu: CpuFeatures,
 }
 
 /// Whether backtraces have source lines, read from a module's debug information.
@@ -81,6 +86,8 @@ impl Default for Config {
             backtrace_frames: Some(DEFAULT_FRAMES),
             backtrace_details: WasmBacktraceDetails::default(),
             profiler: ProfilingStrategy::default(),
+            target: None,
+            cpu: CpuFeatures::Native,
         }
     }
 }
@@ -240,6 +247,55 @@ impl Config {
     pub fn on_compile_progress(&mut self, progress: Progress) -> &mut Self {
         self.progress = Some(progress);
         self
+    }
+
+    /// Compiles for another architecture: its name, or a target triple of a Linux. Such an engine
+    /// can only make images ([`Engine::precompile_module`](crate::Engine::precompile_module)).
+    /// What the processor may have beyond the architecture's minimum says [`Config::cpu`], which
+    /// has to be called after this.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine};
+    ///
+    /// let engine = Engine::new(Config::new().target("aarch64-unknown-linux-gnu")?)?;
+    /// let image = engine.precompile_module(b"(module (func))")?;
+    /// assert!(Engine::detect_precompiled(&image));
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such target.
+    pub fn target(&mut self, target: &str) -> Result<&mut Self> {
+        let arch: Arch = target.parse().map_err(Error::usage)?;
+        self.target = Some(arch);
+        self.cpu = CpuFeatures::Baseline;
+        Ok(self)
+    }
+
+    /// Which optional instructions code may use: `native`, those of this machine's processor, which
+    /// is what an engine does if nothing is said; `baseline`, those that all have; or a level of
+    /// x86-64, `x86-64-v2` to `x86-64-v4`.
+    ///
+    /// # Errors
+    /// If there is no such name for the target.
+    pub fn cpu(&mut self, name: &str) -> Result<&mut Self> {
+        let arch = self.compile_target()?.arch;
+        self.cpu = CpuFeatures::named(arch, name).map_err(Error::usage)?;
+        Ok(self)
+    }
+
+    /// What is compiled for.
+    pub(crate) fn compile_target(&self) -> Result<Target> {
+        let arch = self.target.or_else(Arch::host).ok_or_else(|| {
+            Error::of(
+                ErrorKind::Compile,
+                format_args!("there is no compiler for {}", std::env::consts::ARCH),
+            )
+        })?;
+        Ok(Target {
+            arch,
+            features: self.cpu.clone(),
+        })
     }
 }
 

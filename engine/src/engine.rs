@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use bimetal_abi::{CallMode, Tunables};
-use bimetal_codegen::{Compiler, Scratch, Trampoline};
+use bimetal_codegen::{Arch, Compiler, Scratch, Trampoline};
 use bimetal_wasm::FuncType;
 
 use crate::config::{Config, ProfilingStrategy};
@@ -192,6 +192,16 @@ impl Engine {
         })
     }
 
+    /// An error if what this engine compiles is for another machine than this.
+    pub(crate) fn for_this_machine(&self) -> Result<()> {
+        match self.inner.config.target {
+            Some(arch) if Some(arch) != Arch::host() => Err(Error::usage(format_args!(
+                "this engine compiles for {arch}: it can only make images"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs `f` with working memory of the compiler.
     pub(crate) fn with_compiler<R>(
         &self,
@@ -312,12 +322,7 @@ impl Engine {
 
 #[cfg(feature = "optimizer")]
 fn compiler(config: &Config) -> Result<Option<Arc<dyn Compiler>>> {
-    let target = bimetal_codegen::Target::host().ok_or_else(|| {
-        Error::of(
-            ErrorKind::Compile,
-            format_args!("there is no compiler for {}", std::env::consts::ARCH),
-        )
-    })?;
+    let target = config.compile_target()?;
     let optimizer = bimetal_optimizer::Optimizer::new(&target, config.settings.clone())?;
     Ok(Some(Arc::new(optimizer)))
 }

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Module,
     /// A function that could not be compiled.
     Compile,
+    /// A compiled module that is damaged, or made for something else.
+    Image,
     /// An import that is missing or does not match.
     Link,
     /// Wasm code trapped.
@@ -130,6 +132,8 @@ impl Error {
             }
         } else if cause.is::<crate::UnknownImportError>() {
             ErrorKind::Link
+        } else if cause.is::<bimetal_artifact::ImageError>() {
+            ErrorKind::Image
         } else if cause.is::<std::io::Error>() {
             ErrorKind::Io
         } else {

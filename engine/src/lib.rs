@@ -32,6 +32,7 @@ pub mod error;
 mod externs;
 mod func;
 mod global;
+mod image;
 mod instance;
 mod interrupt;
 mod limits;

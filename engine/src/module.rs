@@ -14,7 +14,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
-use crate::vm::{ImportValue, InstanceData, ModuleCode};
+use crate::vm::{ImageText, ImportValue, InstanceData, ModuleCode};
 
 /// A validated module with its code, ready to be instantiated in any store of its engine.
 ///
@@ -77,7 +77,7 @@ impl Module {
     /// As for [`Module::new`].
     pub fn from_vec(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
         let wasm = bimetal_wasm::Module::new(bytes, &engine.config().features)?;
-        Module::from_wasm(engine, wasm)
+        Module::from_wasm(engine, wasm, None)
     }
 
     /// Like [`Module::new`], for a file.
@@ -109,7 +109,14 @@ impl Module {
         Ok(())
     }
 
-    fn from_wasm(engine: &Engine, wasm: bimetal_wasm::Module) -> Result<Module> {
+    /// A module whose functions are compiled now, as they are called, or already in an image.
+    pub(crate) fn from_wasm(
+        engine: &Engine,
+        wasm: bimetal_wasm::Module,
+        image: Option<ImageText>,
+    ) -> Result<Module> {
+        engine.for_this_machine()?;
+        let compile = image.is_none() && !engine.config().lazy;
         let type_ids = wasm
             .types
             .values()
@@ -127,11 +134,16 @@ impl Module {
             env,
             type_ids,
             entry,
-            code: ModuleCode::new(engine.code_space().clone(), owner.clone(), functions),
+            code: ModuleCode::new(
+                engine.code_space().clone(),
+                owner.clone(),
+                functions,
+                image,
+            ),
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
         });
-        if !engine.config().lazy {
+        if compile {
             crate::tier::compile_all(&inner)?;
         }
         Ok(Module { inner })
@@ -329,11 +341,16 @@ impl ModuleInner {
 
     /// For messages: the name of a function.
     pub(crate) fn describe(&self, func: DefinedFuncIndex) -> String {
-        let index = self.wasm().func_index(func);
-        match self.wasm().func_name(index) {
-            Some(name) => format!("function {} (`{}`)", index.index(), Printable(name)),
-            None => format!("function {}", index.index()),
-        }
+        describe(self.wasm(), func)
+    }
+}
+
+/// For messages: the name of a function.
+pub(crate) fn describe(wasm: &bimetal_wasm::Module, func: DefinedFuncIndex) -> String {
+    let index = wasm.func_index(func);
+    match wasm.func_name(index) {
+        Some(name) => format!("function {} (`{}`)", index.index(), Printable(name)),
+        None => format!("function {}", index.index()),
     }
 }
 

@@ -174,6 +174,10 @@ impl Compiler for Optimizer {
         "optimizer"
     }
 
+    fn cpu_features(&self) -> Vec<String> {
+        self.isa.cpu_features()
+    }
+
     fn scratch(&self) -> Scratch {
         Box::new(Memory::default())
     }

@@ -90,6 +90,18 @@ impl Isa {
     }
 }
 
+impl Isa {
+    /// The optional parts of the architecture that code uses, by Cranelift's names.
+    pub fn cpu_features(&self) -> Vec<String> {
+        let flags = self.target.isa_flags();
+        flags
+            .iter()
+            .filter(|flag| flag.name.starts_with("has_") && flag.as_bool() == Some(true))
+            .map(|flag| flag.name.to_string())
+            .collect()
+    }
+}
+
 /// The flags that are the same on all architectures.
 fn shared_flags(settings: &Settings) -> Result<settings::Flags, CompileError> {
     let on_off = |on: bool| if on { "true" } else { "false" };

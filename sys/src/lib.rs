@@ -30,17 +30,26 @@ mod arch;
 #[path = "arch/x86_64.rs"]
 mod arch;
 
+#[cfg(target_arch = "aarch64")]
+#[path = "cpu/aarch64.rs"]
+mod cpu;
+#[cfg(target_arch = "x86_64")]
+#[path = "cpu/x86_64.rs"]
+mod cpu;
+
 mod stubs;
 
 #[cfg(target_os = "linux")]
 mod unix;
 
 pub use arch::{resume_at_entry, stack_pointer};
+pub use cpu::has_cpu_feature;
 pub use stubs::{
     HostResolver, LazyResolver, LazyStubs, MAX_LAZY_STUBS, ReturnArea, lazy_host_stub, lazy_stub,
     lazy_stubs, next_frame, raise_stub, set_host_resolver, set_lazy_resolver,
 };
 pub use unix::code::CodeRegion;
+pub use unix::file::{MappedCode, MappedFile};
 pub use unix::memory::{MemoryImage, Reservation, page_size};
 pub use unix::profile::{announce_file, monotonic_nanos, thread_id};
 pub use unix::stack::thread_stack_limit;

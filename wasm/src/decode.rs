@@ -17,7 +17,7 @@ use cranelift_entity::packed_option::PackedOption;
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
 use rayon::prelude::*;
 use wasmparser::{
-    BinaryReader, FuncToValidate, FuncValidatorAllocations, Parser, Payload, ValidPayload,
+    BinaryReader, Chunk, FuncToValidate, FuncValidatorAllocations, Parser, Payload, ValidPayload,
     Validator, ValidatorResources, WasmFeatures,
 };
 
@@ -118,6 +118,46 @@ fn decode_with(bytes: Bytes, features: &Features, wasm_features: WasmFeatures) -
     })
 }
 
+/// Decodes a binary that [`decode`] accepted before, whose bodies are known: its code is not looked
+/// at, and nothing is validated.
+pub(crate) fn decode_validated(
+    bytes: Bytes,
+    features: &Features,
+    bodies: impl IntoIterator<Item = Range<usize>>,
+) -> Result<Module> {
+    let data = bytes.clone();
+    let data = data.as_slice();
+    let wasm_features = features.to_wasmparser();
+    let mut decoder = Decoder {
+        module: Module::empty(bytes, *features),
+        validator: Validator::new_with_features(wasm_features),
+        resources: None,
+    };
+    decoder
+        .skim(data, wasm_features)
+        .map_err(|failure| diagnose::explain(data, wasm_features, &failure))?;
+    let mut module = decoder.module;
+    for range in bodies {
+        if data.get(range.clone()).is_none() {
+            return Err(Error::new(
+                ErrorKind::Malformed,
+                "a function's body is outside of the module",
+                Some(range.start),
+            ));
+        }
+        module.bodies.push(FunctionBody { range });
+    }
+    if module.num_imported_funcs + module.bodies.len() != module.functions.len() {
+        return Err(Error::new(
+            ErrorKind::Malformed,
+            "there are not as many bodies as functions",
+            None,
+        ));
+    }
+    module.collect_func_refs();
+    Ok(module)
+}
+
 /// The first pass.
 struct Decoder {
     module: Module,
@@ -151,6 +191,29 @@ impl Decoder {
             decoded?;
         }
         Ok(())
+    }
+
+    /// Decodes everything but the code section, and validates nothing.
+    fn skim(&mut self, data: &[u8], features: WasmFeatures) -> Result<(), Failure> {
+        let mut parser = Parser::new(0);
+        parser.set_features(features);
+        let mut at = 0;
+        loop {
+            let (consumed, payload) = match parser.parse(&data[at..], true)? {
+                Chunk::Parsed { consumed, payload } => (consumed, payload),
+                // There is no more data to come, which the parser has been told.
+                Chunk::NeedMoreData(_) => return Ok(()),
+            };
+            at += consumed;
+            match payload {
+                Payload::End(_) => return Ok(()),
+                Payload::CodeSectionStart { size, .. } => {
+                    parser.skip_section();
+                    at = data.len().min(at.saturating_add(size as usize));
+                }
+                payload => self.section(&payload)?,
+            }
+        }
     }
 
     /// Decodes one section into the model.

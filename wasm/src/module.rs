@@ -303,6 +303,22 @@ impl Module {
         ))
     }
 
+    /// Decodes a binary that [`Module::new`] accepted before with the same features, whose bodies
+    /// are at these ranges. Its code is not touched, nothing is validated, so that this takes a
+    /// time that does not depend on the amount of code.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no module after all, or the ranges do not fit it. What [`Module::new`] would
+    /// refuse may be found to be wrong, or not.
+    pub fn decode_validated(
+        bytes: impl Into<Bytes>,
+        features: &Features,
+        bodies: impl IntoIterator<Item = Range<usize>>,
+    ) -> Result<Module> {
+        crate::decode::decode_validated(bytes.into(), features, bodies)
+    }
+
     /// Whether a module, binary or text, is valid.
     pub fn validate(bytes: impl Into<Bytes>, features: &Features) -> Result<()> {
         Module::new(bytes, features).map(|_| ())

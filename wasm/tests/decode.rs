@@ -321,3 +321,34 @@ fn the_lowest_error_is_reported_whatever_the_threads() {
         assert_eq!(error.function(), Some("first"));
     }
 }
+
+#[test]
+fn a_validated_module_is_decoded_again_without_its_code() {
+    let text = r#"(module $m
+        (type (func (param i32) (result i32)))
+        (import "a" "b" (func (type 0)))
+        (memory (export "mem") 1)
+        (global (mut i32) (i32.const 7))
+        (table 3 funcref)
+        (elem (i32.const 0) 1 2)
+        (func $f (export "f") (type 0) (local.get 0))
+        (func $g (type 0) (i32.const 1))
+        (data (i32.const 5) "hello"))"#;
+    let features = Features::default();
+    let first = Module::new(text, &features).unwrap();
+    let ranges = |m: &Module| -> Vec<_> { m.bodies.values().map(|b| b.range.clone()).collect() };
+    let again =
+        Module::decode_validated(first.bytes.clone(), &features, ranges(&first)).unwrap();
+    // All that a `Module` says of itself, that is not decoded when asked for.
+    assert_eq!(format!("{first:?}"), format!("{again:?}"));
+    assert_eq!(again.func_name(again.func_index(DefinedFuncIndex::from_u32(1))), Some("g"));
+
+    let short = Module::decode_validated(first.bytes.clone(), &features, ranges(&first)[1..].to_vec());
+    assert!(short.unwrap_err().message().contains("as many bodies"));
+    let outside = Module::decode_validated(first.bytes.clone(), &features, [0..5, 9..900]);
+    assert!(outside.unwrap_err().message().contains("outside"));
+    for len in 8..first.bytes.len() {
+        // Whatever comes of it, it is no panic.
+        let _ = Module::decode_validated(&first.bytes[..len], &features, ranges(&first));
+    }
+}

@@ -10,15 +10,15 @@ use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use bimetal_codegen::{FunctionCode, RelocKind, RelocTarget};
+use bimetal_codegen::{FunctionCode, ModuleEnv, RelocKind, RelocTarget};
 use bimetal_sys::ReturnArea;
 use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncType, Module, ValType};
 use cranelift_entity::EntityRef;
 use rayon::prelude::*;
 
-use crate::engine::CodePtr;
+use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
-use crate::module::ModuleInner;
+use crate::module::{ModuleInner, describe};
 
 /// Which functions of a module are compiled, or being.
 #[derive(Debug)]
@@ -116,6 +116,14 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
         return Ok(CodePtr::new(cell.load(Ordering::Acquire)));
     }
     let mut claim = Claim(&module.lazy, func, State::NotYet);
+    if let Some(image) = module.code.image() {
+        let code = image
+            .verified(func)
+            .with_context(|| format!("cannot run {}", module.describe(func)))?;
+        cell.store(code.as_ptr().cast_mut(), Ordering::Release);
+        claim.2 = State::Done;
+        return Ok(code);
+    }
     let code = module.engine.with_compiler(|compiler, scratch| {
         compiler
             .function(&module.env, func, scratch)
@@ -147,23 +155,29 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
 
 /// Compiles all functions of a module and publishes them.
 pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
-    let functions: Vec<DefinedFuncIndex> = module.wasm().bodies.keys().collect();
-    let total: u64 = module
-        .wasm()
+    let codes = compile_bodies(&module.engine, &module.env)?;
+    place(module, codes).context("cannot allocate memory for machine code")
+}
+
+/// Compiles all functions of a module, in their order.
+pub(crate) fn compile_bodies(engine: &Engine, env: &ModuleEnv) -> Result<Vec<FunctionCode>> {
+    let wasm = &env.module;
+    let functions: Vec<DefinedFuncIndex> = wasm.bodies.keys().collect();
+    let total: u64 = wasm
         .bodies
         .values()
         .map(|body| body.range.len() as u64)
         .sum();
     let done = AtomicU64::new(0);
-    let progress = module.engine.config().progress.as_ref();
+    let progress = engine.config().progress.as_ref();
     let compile = |&func: &DefinedFuncIndex| -> Result<FunctionCode> {
-        let code = module.engine.with_compiler(|compiler, scratch| {
+        let code = engine.with_compiler(|compiler, scratch| {
             compiler
-                .function(&module.env, func, scratch)
-                .with_context(|| format!("cannot compile {}", module.describe(func)))
+                .function(env, func, scratch)
+                .with_context(|| format!("cannot compile {}", describe(wasm, func)))
         })?;
         if let Some(progress) = progress {
-            let bytes = module.wasm().bodies[func].range.len() as u64;
+            let bytes = wasm.bodies[func].range.len() as u64;
             let before = done.fetch_add(bytes, Ordering::Relaxed);
             // Not for each function: a module can have a hundred thousand.
             if before >> 16 != (before + bytes) >> 16 || before + bytes == total {
@@ -173,12 +187,12 @@ pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
         Ok(code)
     };
     // The first error in the order of functions, so that it is always the same one.
-    let codes: Vec<FunctionCode> = match module.engine.config().parallel {
+    let codes: Vec<FunctionCode> = match engine.config().parallel {
         true => compile_parallel(&functions, compile)?,
         false => functions.iter().map(compile).collect::<Result<_>>()?,
     };
-    module.engine.trim();
-    place(module, codes).context("cannot allocate memory for machine code")
+    engine.trim();
+    Ok(codes)
 }
 
 /// Compiles on all cores. Large functions are taken as they come, but no thread is left with a

@@ -17,6 +17,7 @@ use bimetal_sys::CodeRegion;
 use bimetal_wasm::DefinedFuncIndex;
 use cranelift_entity::EntityRef;
 
+use super::image::ImageText;
 use crate::module::ModuleInner;
 
 /// Address space of one region. A sparse mapping: only what is written costs memory.
@@ -155,6 +156,8 @@ pub(crate) struct ModuleCode {
     chunks: Mutex<Vec<Chunk>>,
     /// Placed functions by address.
     placed: RwLock<Vec<Placed>>,
+    /// The text of the image that the module was loaded from.
+    image: Option<ImageText>,
     sites: Box<[OnceLock<SiteTable>]>,
 }
 
@@ -185,12 +188,22 @@ impl Span {
 }
 
 impl ModuleCode {
-    pub(crate) fn new(space: Arc<CodeSpace>, owner: Weak<ModuleInner>, functions: usize) -> Self {
+    /// No code, or that of an image.
+    pub(crate) fn new(
+        space: Arc<CodeSpace>,
+        owner: Weak<ModuleInner>,
+        functions: usize,
+        image: Option<ImageText>,
+    ) -> Self {
+        if let Some(image) = &image {
+            register(image.base(), image.len(), owner.clone());
+        }
         ModuleCode {
             space,
             owner,
             chunks: Mutex::default(),
             placed: RwLock::default(),
+            image,
             sites: (0..functions).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -239,9 +252,17 @@ impl ModuleCode {
         }
     }
 
+    /// The image that the module was loaded from.
+    pub(crate) fn image(&self) -> Option<&ImageText> {
+        self.image.as_ref()
+    }
+
     /// The function at this address, and the offset in its code. `pc` may be a return address,
     /// which can be the byte behind a function's last.
     pub(crate) fn find(&self, pc: usize) -> Option<(DefinedFuncIndex, u32)> {
+        if let Some(found) = self.image.as_ref().and_then(|image| image.find(pc)) {
+            return Some(found);
+        }
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
         let i = placed.partition_point(|p| p.start <= pc);
         let hit = |p: &Placed, end: usize| {
@@ -256,11 +277,19 @@ impl ModuleCode {
 
     /// The sites of a placed function.
     pub(crate) fn sites(&self, func: DefinedFuncIndex) -> Option<&SiteTable> {
-        self.sites.get(func.index())?.get()
+        let sites = self.sites.get(func.index())?;
+        match &self.image {
+            // Read when first asked for, which is when something has gone wrong.
+            Some(image) => Some(sites.get_or_init(|| image.sites(func))),
+            None => sites.get(),
+        }
     }
 
     /// Bytes of code placed.
     pub(crate) fn size(&self) -> usize {
+        if let Some(image) = &self.image {
+            return image.len();
+        }
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
         placed.iter().map(|p| p.len as usize).sum()
     }
@@ -275,6 +304,9 @@ impl ModuleCode {
 
     /// Functions placed.
     pub(crate) fn count(&self) -> usize {
+        if self.image.is_some() {
+            return self.sites.len();
+        }
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
         placed.len()
     }
@@ -289,6 +321,9 @@ impl Drop for ModuleCode {
         for chunk in chunks.drain(..) {
             unregister(chunk.address(), chunk.len);
             self.space.give_back(chunk);
+        }
+        if let Some(image) = &self.image {
+            unregister(image.base(), image.len());
         }
     }
 }

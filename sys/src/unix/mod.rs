@@ -6,6 +6,7 @@
 //! before any signal.
 
 pub mod code;
+pub mod file;
 pub mod memory;
 pub mod profile;
 pub mod stack;

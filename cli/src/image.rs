@@ -1,0 +1,57 @@
+//! Compiled modules in files.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use bimetal::{Context, Engine, Error, Module, Result};
+
+use crate::{load, output};
+
+/// Whether the file begins as a compiled module does. If it cannot be read, others will say so.
+pub fn is_image(file: &Path) -> bool {
+    let mut start = [0; 4];
+    File::open(file)
+        .and_then(|mut file| file.read_exact(&mut start))
+        .is_ok_and(|()| Engine::detect_precompiled(&start))
+}
+
+/// Maps a compiled module.
+#[allow(unsafe_code, reason = "the user names machine code to be run")]
+pub fn load(engine: &Engine, file: &Path) -> Result<Module> {
+    // SAFETY: whoever names a compiled module to be run trusts it, as any other program. That it
+    // is not written to meanwhile is as for those, too.
+    unsafe { Module::deserialize_file(engine, file) }
+}
+
+/// Loads a compiled module from standard input.
+#[allow(unsafe_code, reason = "the user names machine code to be run")]
+pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Module> {
+    // SAFETY: as for `load`.
+    unsafe { Module::deserialize(engine, bytes) }
+}
+
+/// Writes a compiled module. A file of that name is replaced once the new one is whole, so that
+/// processes that run the old one do not notice.
+pub fn write(file: &Path, image: &[u8]) -> Result<()> {
+    if load::is_stdin(file) {
+        let mut out = output::stdout();
+        out.write_all(image)?;
+        return Ok(out.flush()?);
+    }
+    let what = || format!("`{}` cannot be written", file.display());
+    let name = file
+        .file_name()
+        .ok_or_else(|| Error::msg("it has no name"))
+        .with_context(what)?;
+    let mut new = name.to_os_string();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = file.with_file_name(new);
+    let written = File::create(&new)
+        .and_then(|mut file| file.write_all(image))
+        .and_then(|()| std::fs::rename(&new, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written.with_context(what)
+}

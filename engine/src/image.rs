@@ -1,0 +1,83 @@
+//! Compiling to an image.
+//!
+//! Code in an image calls through entry cells, as a lazy engine's does: so it needs no relocation,
+//! its pages are the same in every process, each function can be checked before its first call, and
+//! any of them can get a better version. How an image is loaded is in `vm/`: it is machine code
+//! from outside, and trusting it is the caller's decision.
+
+use std::sync::Arc;
+
+use bimetal_abi::CallMode;
+use bimetal_artifact::{Header, Image, ImageBuilder};
+use bimetal_codegen::{Arch, ModuleEnv};
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::module::Module;
+use crate::tier::compile_bodies;
+
+impl Engine {
+    /// Compiles a module in the binary or text format to an image, an ELF file, for
+    /// [`Module::deserialize`], with this engine's configuration, for its target. All cores are
+    /// used if the configuration does not say otherwise; the bytes are the same however many.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn precompile_module(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let wasm = bimetal_wasm::Module::new(bytes.to_vec(), &self.config().features)?;
+        self.compile_image(Arc::new(wasm))
+    }
+
+    /// Whether the bytes look like an image, as far as their beginning tells.
+    pub fn detect_precompiled(bytes: &[u8]) -> bool {
+        Image::is_elf(bytes)
+    }
+
+    fn compile_image(&self, wasm: Arc<bimetal_wasm::Module>) -> Result<Vec<u8>> {
+        let mut tunables = self.tunables().clone();
+        tunables.call_mode = CallMode::Cell;
+        let env = ModuleEnv::new(wasm, tunables)?;
+        let codes = compile_bodies(self, &env)?;
+        let mut builder = ImageBuilder::new(&env.module, self.image_header()?);
+        for code in codes {
+            if !code.relocs.is_empty() {
+                return Err(Error::msg(
+                    "code compiled for an image has relocations (a bug of the compiler)",
+                ));
+            }
+            builder.function(&code.bytes, code.alignment, &code.sites)?;
+        }
+        Ok(builder.finish()?)
+    }
+
+    /// The header of what this engine compiles; without a compiler, of what it could run.
+    pub(crate) fn image_header(&self) -> Result<Header> {
+        let config = self.config();
+        let arch = config.target.or_else(Arch::host);
+        let arch = arch.ok_or_else(|| Error::usage("images do not exist for this machine"))?;
+        let features = self.compiler().map(|compiler| compiler.cpu_features());
+        Ok(Header::new(
+            arch,
+            features.unwrap_or_default(),
+            &config.settings,
+            self.tunables(),
+            &config.features,
+        ))
+    }
+}
+
+impl Module {
+    /// The compiled module as an image, for [`Module::deserialize`]. Under a lazy engine this
+    /// compiles what has not been called, too.
+    ///
+    /// # Errors
+    /// If a function cannot be compiled.
+    pub fn serialize(&self) -> Result<Vec<u8>> {
+        self.engine().compile_image(self.env().module.clone())
+    }
+
+    /// Whether its code comes from an image.
+    pub fn is_precompiled(&self) -> bool {
+        self.inner().code.image().is_some()
+    }
+}

@@ -1,0 +1,178 @@
+//! Images in memory: their code, and how a module comes out of one.
+//!
+//! The text of an image that is a file is mapped from it, and shared with whoever else has it
+//! mapped; an image that is only bytes, or lies where nothing may be run (`noexec`), is copied into
+//! the engine's executable memory. Entry cells of the module start at the lazy stubs, as if nothing
+//! were compiled: what the stub leads to checks the function's digest and publishes its address.
+
+use std::fs::File;
+use std::path::Path;
+
+use bimetal_artifact::{Image, ImageError};
+use bimetal_codegen::SiteTable;
+use bimetal_sys::{CodeRegion, MappedCode, MappedFile};
+use bimetal_wasm::{Bytes, DefinedFuncIndex};
+
+use crate::engine::{CodePtr, Engine};
+use crate::error::{Context, Error, Result};
+use crate::module::Module;
+
+/// An image with its code where it can run.
+#[derive(Debug)]
+pub(crate) struct ImageText {
+    image: Image,
+    text: Text,
+}
+
+#[derive(Debug)]
+enum Text {
+    Mapped(MappedCode),
+    Copied(CodeRegion),
+    /// There are no functions.
+    Empty,
+}
+
+impl ImageText {
+    fn new(image: Image, file: Option<&File>) -> Result<ImageText> {
+        let range = image.text();
+        let text = if range.is_empty() {
+            Text::Empty
+        } else if let Some(code) =
+            file.and_then(|file| MappedCode::new(file, range.start as u64, range.len()).ok())
+        {
+            Text::Mapped(code)
+        } else {
+            let copy = CodeRegion::new(range.len())
+                .and_then(|region| region.append(image.text_bytes(), 1).map(|_| region));
+            Text::Copied(copy.context("cannot allocate memory for machine code")?)
+        };
+        Ok(ImageText { image, text })
+    }
+
+    /// The address of the first byte of the text.
+    pub(super) fn base(&self) -> usize {
+        match &self.text {
+            Text::Mapped(code) => code.base().addr(),
+            Text::Copied(region) => region.base().addr(),
+            Text::Empty => 0,
+        }
+    }
+
+    /// Bytes of text.
+    pub(super) fn len(&self) -> usize {
+        self.image.text().len()
+    }
+
+    /// The text as it will run.
+    fn bytes(&self) -> &[u8] {
+        match &self.text {
+            Text::Mapped(code) => code.as_ref(),
+            // SAFETY: the region is readable, holds as many bytes, and is not written any more.
+            Text::Copied(region) => unsafe {
+                std::slice::from_raw_parts(region.base(), self.len())
+            },
+            Text::Empty => &[],
+        }
+    }
+
+    pub(super) fn find(&self, pc: usize) -> Option<(DefinedFuncIndex, u32)> {
+        let offset = pc.checked_sub(self.base())?;
+        if offset > self.len() {
+            return None;
+        }
+        let (func, code) = self.image.find(offset)?;
+        Some((func, (offset - code.start) as u32))
+    }
+
+    pub(super) fn sites(&self, func: DefinedFuncIndex) -> SiteTable {
+        let function = self.image.function(func);
+        function.and_then(|f| f.sites()).unwrap_or_default()
+    }
+
+    /// Where a function is, once it is known to be what was written.
+    pub(crate) fn verified(&self, func: DefinedFuncIndex) -> Result<CodePtr, ImageError> {
+        let missing = || ImageError::Damaged("a function is missing".into());
+        let function = self.image.function(func).ok_or_else(missing)?;
+        let code = self.bytes().get(function.code.clone()).ok_or_else(missing)?;
+        function.verify(code)?;
+        Ok(CodePtr::new(code.as_ptr()))
+    }
+}
+
+impl Module {
+    /// Loads a module that [`Module::serialize`] or [`Engine::precompile_module`] compiled, from
+    /// bytes. Its machine code is copied; [`Module::deserialize_file`] maps it.
+    ///
+    /// # Errors
+    /// If the bytes are no image, or a damaged one; if it was made by another version of Bimetal,
+    /// for another machine, or with another configuration.
+    ///
+    /// # Safety
+    /// An image is machine code that is run as it is. Damage is found, here or when a function is
+    /// first called (an error then); malice is not. So the bytes must come from Bimetal, by a way on
+    /// which nobody could replace them.
+    pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
+        let image = Image::open(bytes.as_ref().to_vec())?;
+        Module::from_image(engine, image, None)
+    }
+
+    /// Loads a compiled module from a file by mapping it: what is not used is not read, and what
+    /// is used is shared with other processes.
+    ///
+    /// ```
+    /// # use bimetal::{Engine, Module};
+    /// # let dir = std::env::temp_dir().join(format!("bimetal-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir)?;
+    /// let engine = Engine::default();
+    /// let image = engine.precompile_module(br#"(module (func (export "f")))"#)?;
+    /// let path = dir.join("f.bmt");
+    /// std::fs::write(&path, image)?;
+    /// // SAFETY: we have just written it, to a folder of our own.
+    /// let module = unsafe { Module::deserialize_file(&engine, &path)? };
+    /// assert!(module.get_export("f").is_some());
+    /// # std::fs::remove_dir_all(&dir)?;
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize`]; or the file cannot be read.
+    ///
+    /// # Safety
+    /// As for [`Module::deserialize`]. Further, nobody may change the file as long as the module
+    /// lives; to replace it, write another and rename that.
+    pub unsafe fn deserialize_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
+        let path = path.as_ref();
+        let read = || format!("cannot read `{}`", path.display());
+        let file = File::open(path).with_context(read)?;
+        let mapped = MappedFile::new(&file).with_context(read)?;
+        Image::open(Bytes::from_owner(mapped))
+            .map_err(Error::from)
+            .and_then(|image| Module::from_image(engine, image, Some(&file)))
+            .with_context(|| format!("cannot load `{}`", path.display()))
+    }
+
+    fn from_image(engine: &Engine, image: Image, file: Option<&File>) -> Result<Module> {
+        let header = image.header();
+        header.check(&engine.image_header()?)?;
+        if let Some(missing) = (header.cpu_features.iter())
+            .find(|feature| !bimetal_sys::has_cpu_feature(feature))
+        {
+            let name = missing.strip_prefix("has_").unwrap_or(missing);
+            return Err(ImageError::Mismatch(format!(
+                "it uses {name}, which this processor does not have"
+            ))
+            .into());
+        }
+        let missing = || ImageError::Damaged("a function is missing".into());
+        let bodies = (0..image.len())
+            .map(|index| {
+                let func = image.function(DefinedFuncIndex::from_u32(index as u32));
+                Ok(func.ok_or_else(missing)?.body)
+            })
+            .collect::<Result<Vec<_>, ImageError>>()?;
+        let features = &engine.config().features;
+        let wasm = bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies)?;
+        Module::from_wasm(engine, wasm, Some(ImageText::new(image, file)?))
+    }
+}
+

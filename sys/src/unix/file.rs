@@ -1,0 +1,148 @@
+//! Files that are mapped as they are: their bytes to read, and machine code in them to run.
+//!
+//! Both mappings are private and read-only, and share the page cache's pages with every other
+//! process that has the file mapped. A file that somebody truncates while it is mapped makes
+//! accesses behind its new end fault, as with any program or library; who replaces such a file
+//! writes a new one and renames it.
+
+use std::fs::File;
+use std::io;
+use std::ptr;
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::memory::{invalid, page_size};
+
+/// A private mapping.
+#[derive(Debug)]
+struct Mapping {
+    base: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the pointer is only an address here; nothing is ever written through it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(file: &File, offset: u64, len: usize, rights: ProtFlags) -> io::Result<Mapping> {
+        // SAFETY: a new mapping wherever the system finds room replaces nothing.
+        let base = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                len,
+                rights,
+                MapFlags::PRIVATE,
+                file,
+                offset,
+            )?
+        };
+        Ok(Mapping {
+            base: base.cast(),
+            len,
+        })
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: mapped readable and not writable for as long as `self` lives; the file is not
+        // changed by this process, and the module's comment says what others may do.
+        unsafe { std::slice::from_raw_parts(self.base, self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is `self`'s own, and its users are bound to its life.
+        // It cannot fail for a whole mapping, and nothing could be done if it did.
+        let _ = unsafe { rustix::mm::munmap(self.base.cast(), self.len) };
+    }
+}
+
+/// A file's bytes.
+#[derive(Debug)]
+pub struct MappedFile(Option<Mapping>);
+
+impl MappedFile {
+    /// Maps a whole file, which must not be changed as long as the mapping lives.
+    pub fn new(file: &File) -> io::Result<MappedFile> {
+        let len = usize::try_from(file.metadata()?.len())
+            .ok()
+            .filter(|&len| isize::try_from(len).is_ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "a file too large"))?;
+        // There are no mappings of nothing.
+        Ok(MappedFile(match len {
+            0 => None,
+            len => Some(Mapping::new(file, 0, len, ProtFlags::READ)?),
+        }))
+    }
+}
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], Mapping::as_slice)
+    }
+}
+
+/// Machine code in a file.
+#[derive(Debug)]
+pub struct MappedCode(Mapping);
+
+impl MappedCode {
+    /// Maps `len` bytes of a file from `offset` on to be read and run.
+    ///
+    /// # Errors
+    /// If the offset is not a multiple of the page size, the length is 0, or the system does not
+    /// allow it: files of a file system that is mounted `noexec` cannot be run.
+    pub fn new(file: &File, offset: u64, len: usize) -> io::Result<MappedCode> {
+        if len == 0 || !offset.is_multiple_of(page_size() as u64) {
+            return Err(invalid("code that does not begin at a page, or is empty"));
+        }
+        let rights = ProtFlags::READ | ProtFlags::EXEC;
+        Ok(MappedCode(Mapping::new(file, offset, len, rights)?))
+    }
+
+    /// The address of the first byte.
+    pub fn base(&self) -> *const u8 {
+        self.0.base
+    }
+}
+
+impl AsRef<[u8]> for MappedCode {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file: File = super::super::memory::memfd("test", rustix::fs::MemfdFlags::empty())
+            .expect("a file in memory");
+        file.write_all(bytes).expect("room for it");
+        file
+    }
+
+    #[test]
+    fn a_file_is_there_whole() {
+        let mapped = MappedFile::new(&file(b"bytes")).expect("a mapping");
+        assert_eq!(mapped.as_ref(), b"bytes");
+        let empty = MappedFile::new(&file(b"")).expect("no mapping");
+        assert_eq!(empty.as_ref(), b"");
+    }
+
+    #[test]
+    fn code_begins_at_a_page() {
+        let mut bytes = vec![0; page_size()];
+        bytes.extend_from_slice(b"code");
+        let file = file(&bytes);
+        let code = MappedCode::new(&file, page_size() as u64, 4).expect("a mapping");
+        assert_eq!(code.as_ref(), b"code");
+        assert!(MappedCode::new(&file, 1, 4).is_err());
+        assert!(MappedCode::new(&file, 0, 0).is_err());
+    }
+}
