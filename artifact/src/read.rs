@@ -231,7 +231,9 @@ impl Image {
         let digest = index.index().checked_mul(DIGEST)?;
         Some(Function {
             sites: self.bytes[self.sites.clone()].get(entry.sites)?,
-            digest: self.bytes[self.digests.clone()].get(digest..)?.get(..DIGEST)?,
+            digest: self.bytes[self.digests.clone()]
+                .get(digest..)?
+                .get(..DIGEST)?,
             code: (entry.code.start <= entry.code.end && entry.code.end <= self.text.len())
                 .then_some(entry.code)?,
             body: entry.body,

@@ -121,8 +121,7 @@ impl<'a> ImageBuilder<'a> {
 
         let (architecture, endianness, page) = machine(&header.arch)?;
         let mut object = Object::new(BinaryFormat::Elf, architecture, endianness);
-        let text_section =
-            object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
+        let text_section = object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
         object.set_section_data(text_section, text, page);
         for (name, data, align) in [
             (section::HEADER, header_bytes, 1),

@@ -40,7 +40,9 @@ fn image() -> Vec<u8> {
     let module = Module::new(WAT, &Features::default()).unwrap();
     let mut builder = ImageBuilder::new(&module, header());
     builder.function(CODE[0], 16, &sites()).unwrap();
-    builder.function(CODE[1], 16, &SiteTable::default()).unwrap();
+    builder
+        .function(CODE[1], 16, &SiteTable::default())
+        .unwrap();
     builder.finish().unwrap()
 }
 
@@ -144,7 +146,10 @@ fn no_truncation_gets_through() {
 fn what_is_something_else_says_so() {
     let error = |bytes: &[u8]| Image::open(bytes).unwrap_err().to_string();
     assert_eq!(error(b""), "not a compiled module: it is no ELF file");
-    assert_eq!(error(b"\0asm\x01\0\0\0"), "not a compiled module: it is no ELF file");
+    assert_eq!(
+        error(b"\0asm\x01\0\0\0"),
+        "not a compiled module: it is no ELF file"
+    );
     let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     assert_eq!(
         error(&own),

@@ -181,7 +181,13 @@ pub struct CompileArgs {
     pub with_timeout: bool,
 
     /// What to show instead of writing anything, separated by commas
-    #[arg(long, value_name = "FORM", value_delimiter = ',', value_enum, conflicts_with = "output")]
+    #[arg(
+        long,
+        value_name = "FORM",
+        value_delimiter = ',',
+        value_enum,
+        conflicts_with = "output"
+    )]
     pub dump: Vec<DumpForm>,
 
     /// The function, by its name or index; all without this

@@ -1,4 +1,4 @@
-//! `bimetal inspect`: what is in a module.
+//! `bimetal inspect`: what is in a module, or in a compiled one.
 //!
 //! The facts are [`Summary`]'s; this adds what kind of program it is, and for people a picture of
 //! where the bytes are.
@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use bimetal::Result;
+use bimetal_artifact::{Header, Image};
 use bimetal_wasm::inspect::{SectionSummary, Summary};
 use serde::Serialize;
 
@@ -19,15 +20,73 @@ const LARGEST: usize = 10;
 #[derive(Serialize)]
 struct Report {
     environment: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ImageSummary>,
     #[serde(flatten)]
     summary: Summary,
 }
 
+/// What a compiled module has besides the module.
+#[derive(Serialize)]
+struct ImageSummary {
+    #[serde(flatten)]
+    header: Header,
+    functions: usize,
+    code_bytes: usize,
+    table_bytes: usize,
+}
+
+impl ImageSummary {
+    fn new(image: &Image) -> ImageSummary {
+        let (code_bytes, table_bytes) = image.sizes();
+        ImageSummary {
+            header: image.header().clone(),
+            functions: image.len(),
+            code_bytes,
+            table_bytes,
+        }
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Header {
+            format,
+            engine,
+            arch,
+            cpu_features,
+            settings,
+            ..
+        } = &self.header;
+        writeln!(
+            out,
+            "compiled by Bimetal {engine} for {arch} Linux: {} of machine code, {} of tables, \
+             format {format}",
+            output::bytes(self.code_bytes as u64),
+            output::bytes(self.table_bytes as u64),
+        )?;
+        let features: Vec<_> = cpu_features
+            .iter()
+            .map(|name| name.strip_prefix("has_").unwrap_or(name))
+            .collect();
+        match features.is_empty() {
+            true => writeln!(out, "  runs on every processor of that kind")?,
+            false => writeln!(out, "  needs a processor with {}", features.join(", "))?,
+        }
+        for (name, value) in settings {
+            writeln!(out, "  {name}: {value}")?;
+        }
+        writeln!(out)
+    }
+}
+
 /// Prints what is in the module.
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
-    let module = load::module(&args.file)?;
+    let (module, image) = match load::module_or_image(&args.file)? {
+        load::Loaded::Module(module) => (module, None),
+        load::Loaded::Image(module, image) => (module, Some(image)),
+    };
     let mut report = Report {
         environment: environment::recognise(&module).name(),
+        image: image.map(|image| ImageSummary::new(&image)),
         summary: Summary::new(&module, LARGEST),
     };
     let mut out = output::stdout();
@@ -42,6 +101,9 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
             output::bytes(report.summary.size as u64),
             report.environment
         )?;
+        if let Some(image) = &report.image {
+            image.print(&mut out)?;
+        }
         if std::io::stdout().is_terminal() {
             picture(&mut out, &report.summary.sections)?;
         }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use bimetal::{Config, Context, Engine, Error, Module, Result};
+use bimetal_artifact::Image;
 
 use crate::args::CodeArgs;
 use crate::image;
@@ -52,10 +53,32 @@ pub fn read_or_hint(file: &Path, maybe_command: bool) -> Result<Vec<u8>> {
 
 /// Decodes and validates a module of either format.
 pub fn module(file: &Path) -> Result<bimetal_wasm::Module> {
-    let bytes = read(file)?;
+    from_bytes(file, read(file)?)
+}
+
+fn from_bytes(file: &Path, bytes: Vec<u8>) -> Result<bimetal_wasm::Module> {
     let path = (!is_stdin(file)).then_some(file);
     bimetal_wasm::Module::with_path(bytes, path, &Default::default())
         .with_context(|| format!("`{}` is no module that can be used", display_name(file)))
+}
+
+/// What a file holds.
+pub enum Loaded {
+    Module(bimetal_wasm::Module),
+    Image(bimetal_wasm::Module, Image),
+}
+
+/// Decodes a module of either format, or a compiled one, to be looked at.
+pub fn module_or_image(file: &Path) -> Result<Loaded> {
+    let bytes = read(file)?;
+    if !Engine::detect_precompiled(&bytes) {
+        return from_bytes(file, bytes).map(Loaded::Module);
+    }
+    let what = || format!("`{}` cannot be looked into", display_name(file));
+    let image = Image::open(bytes).with_context(what)?;
+    // Nothing is trusted here, so it is validated as any other.
+    let module = bimetal_wasm::Module::new(image.wasm(), &Default::default()).with_context(what)?;
+    Ok(Loaded::Image(module, image))
 }
 
 /// The binary of a module of either format, not validated yet.

@@ -74,7 +74,11 @@ impl std::str::FromStr for Arch {
             Some(&arch) => Ok(arch),
             None => Err(format!(
                 "`{text}` is no target; there are {}",
-                Arch::ALL.iter().map(|arch| arch.name()).collect::<Vec<_>>().join(", ")
+                Arch::ALL
+                    .iter()
+                    .map(|arch| arch.name())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             )),
         }
     }
@@ -84,13 +88,30 @@ impl std::str::FromStr for Arch {
 const X86_64_LEVELS: [(&str, &[&str]); 3] = [
     (
         "x86-64-v2",
-        &["has_sse3", "has_ssse3", "has_cmpxchg16b", "has_sse41", "has_sse42", "has_popcnt"],
+        &[
+            "has_sse3",
+            "has_ssse3",
+            "has_cmpxchg16b",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+        ],
     ),
     (
         "x86-64-v3",
-        &["has_avx", "has_avx2", "has_bmi1", "has_bmi2", "has_fma", "has_lzcnt"],
+        &[
+            "has_avx",
+            "has_avx2",
+            "has_bmi1",
+            "has_bmi2",
+            "has_fma",
+            "has_lzcnt",
+        ],
     ),
-    ("x86-64-v4", &["has_avx512dq", "has_avx512f", "has_avx512vl"]),
+    (
+        "x86-64-v4",
+        &["has_avx512dq", "has_avx512f", "has_avx512vl"],
+    ),
 ];
 
 impl CpuFeatures {
@@ -104,7 +125,11 @@ impl CpuFeatures {
             (_, "baseline") | (Arch::X86_64, "x86-64") => return Ok(CpuFeatures::Baseline),
             (_, "native") => return Ok(CpuFeatures::Native),
             (Arch::X86_64, _) => {}
-            _ => return Err(format!("`{name}`: for {arch} there are baseline and native")),
+            _ => {
+                return Err(format!(
+                    "`{name}`: for {arch} there are baseline and native"
+                ));
+            }
         }
         let Some(level) = X86_64_LEVELS.iter().position(|(known, _)| *known == name) else {
             return Err(format!(
@@ -113,7 +138,9 @@ impl CpuFeatures {
             ));
         };
         let names = X86_64_LEVELS[..=level].iter().flat_map(|(_, names)| *names);
-        Ok(CpuFeatures::Flags(names.map(|name| name.to_string()).collect()))
+        Ok(CpuFeatures::Flags(
+            names.map(|name| name.to_string()).collect(),
+        ))
     }
 }
 

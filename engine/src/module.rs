@@ -134,12 +134,7 @@ impl Module {
             env,
             type_ids,
             entry,
-            code: ModuleCode::new(
-                engine.code_space().clone(),
-                owner.clone(),
-                functions,
-                image,
-            ),
+            code: ModuleCode::new(engine.code_space().clone(), owner.clone(), functions, image),
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
         });

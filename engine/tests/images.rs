@@ -39,13 +39,18 @@ fn behaves(engine: &Engine, module: &Module) -> Result<()> {
     let mut store = Store::new(engine, ());
     let instance = linker.instantiate(&mut store, module)?;
     let call = |store: &mut Store<()>, instance: &Instance, name: &str, x: i32| {
-        instance.get_typed_func::<i32, i32>(&mut *store, name)?.call(store, x)
+        instance
+            .get_typed_func::<i32, i32>(&mut *store, name)?
+            .call(store, x)
     };
     let add = instance.get_typed_func::<(i32, i32), i32>(&mut store, "add")?;
     assert_eq!(add.call(&mut store, (40, 2))?, 42);
     assert_eq!(call(&mut store, &instance, "fib", 15)?, 610);
     assert_eq!(call(&mut store, &instance, "indirect", 10)?, 55);
-    assert_eq!(call(&mut store, &instance, "load", 16)?, i32::from_le_bytes(*b"data"));
+    assert_eq!(
+        call(&mut store, &instance, "load", 16)?,
+        i32::from_le_bytes(*b"data")
+    );
     let host = instance.get_typed_func::<(), i32>(&mut store, "host")?;
     assert_eq!(host.call(&mut store, ())?, 200);
     assert_eq!(host.call(&mut store, ())?, 400);
@@ -198,9 +203,15 @@ fn other_machines_get_images_too() -> Result<()> {
                 behaves(&own, &module)?;
             }
             Err(error) => {
-                assert!(!here && error.to_string().contains("machine code for"), "{error}");
+                assert!(
+                    !here && error.to_string().contains("machine code for"),
+                    "{error}"
+                );
                 let error = Module::new(&engine, WAT).unwrap_err();
-                assert!(error.to_string().contains("can only make images"), "{error}");
+                assert!(
+                    error.to_string().contains("can only make images"),
+                    "{error}"
+                );
             }
         }
     }
@@ -239,7 +250,10 @@ fn damage_is_found_before_it_runs() -> Result<()> {
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Image, "{error:#}");
-                    assert!(format!("{error:#}").contains("function 2 (`fib`)"), "{error:#}");
+                    assert!(
+                        format!("{error:#}").contains("function 2 (`fib`)"),
+                        "{error:#}"
+                    );
                     trapped += 1;
                 }
             }
@@ -277,8 +291,16 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
 fn object_symbol(bytes: &[u8], name: &str) -> std::ops::Range<usize> {
     use object::{Object, ObjectSection, ObjectSymbol};
     let file = object::File::parse(bytes).unwrap();
-    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap();
-    let text = file.section_by_name(".text").unwrap().file_range().unwrap().0;
+    let symbol = file
+        .symbols()
+        .find(|symbol| symbol.name() == Ok(name))
+        .unwrap();
+    let text = file
+        .section_by_name(".text")
+        .unwrap()
+        .file_range()
+        .unwrap()
+        .0;
     let start = (text + symbol.address()) as usize;
     start..start + symbol.size() as usize
 }
@@ -293,10 +315,16 @@ fn what_is_no_image_is_refused() {
     let own = std::env::current_exe().unwrap();
     // SAFETY: it is refused.
     let error = unsafe { Module::deserialize_file(&engine, &own) }.unwrap_err();
-    assert!(format!("{error:#}").contains("a native program or library"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("a native program or library"),
+        "{error:#}"
+    );
     // SAFETY: there is nothing.
     let error = unsafe { Module::deserialize_file(&engine, "nowhere.bmt") }.unwrap_err();
-    assert!(error.to_string().contains("cannot read `nowhere.bmt`"), "{error}");
+    assert!(
+        error.to_string().contains("cannot read `nowhere.bmt`"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -93,7 +93,10 @@ impl ImageText {
     pub(crate) fn verified(&self, func: DefinedFuncIndex) -> Result<CodePtr, ImageError> {
         let missing = || ImageError::Damaged("a function is missing".into());
         let function = self.image.function(func).ok_or_else(missing)?;
-        let code = self.bytes().get(function.code.clone()).ok_or_else(missing)?;
+        let code = self
+            .bytes()
+            .get(function.code.clone())
+            .ok_or_else(missing)?;
         function.verify(code)?;
         Ok(CodePtr::new(code.as_ptr()))
     }
@@ -154,8 +157,8 @@ impl Module {
     fn from_image(engine: &Engine, image: Image, file: Option<&File>) -> Result<Module> {
         let header = image.header();
         header.check(&engine.image_header()?)?;
-        if let Some(missing) = (header.cpu_features.iter())
-            .find(|feature| !bimetal_sys::has_cpu_feature(feature))
+        if let Some(missing) =
+            (header.cpu_features.iter()).find(|feature| !bimetal_sys::has_cpu_feature(feature))
         {
             let name = missing.strip_prefix("has_").unwrap_or(missing);
             return Err(ImageError::Mismatch(format!(
@@ -175,4 +178,3 @@ impl Module {
         Module::from_wasm(engine, wasm, Some(ImageText::new(image, file)?))
     }
 }
-
