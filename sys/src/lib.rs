@@ -1,9 +1,10 @@
 //! The operating system and the instruction set.
 //!
 //! What the engine needs from below: address space ([`Reservation`], [`MemoryImage`]), executable
-//! memory ([`CodeRegion`]), hardware faults ([`install_fault_handler`]), stack bounds, and the few
-//! pieces of hand-written machine code: lazy stubs, builtin stubs and the jump back to a host
-//! entry. What these agree on with generated code is said in [`bimetal_abi::convention`].
+//! memory ([`CodeRegion`]), hardware faults ([`install_fault_handler`]), stacks ([`Fiber`] and the
+//! bounds of a thread's), and the few pieces of hand-written machine code: lazy stubs, builtin
+//! stubs and the jump back to a host entry. What these agree on with generated code is said in
+//! [`bimetal_abi::convention`].
 //!
 //! `unix` is one folder per operating system, `arch` one file per instruction set; `cfg` selects
 //! whole files. Nothing here knows of modules, stores or compilers.
@@ -37,6 +38,7 @@ mod cpu;
 #[path = "cpu/x86_64.rs"]
 mod cpu;
 
+mod fiber;
 mod stubs;
 
 #[cfg(target_os = "linux")]
@@ -44,6 +46,7 @@ mod unix;
 
 pub use arch::{resume_at_entry, stack_pointer};
 pub use cpu::has_cpu_feature;
+pub use fiber::{Fiber, FiberStack, Progress, Suspender};
 pub use stubs::{
     HostResolver, LazyResolver, LazyStubs, MAX_LAZY_STUBS, ReturnArea, lazy_host_stub, lazy_stub,
     lazy_stubs, next_frame, raise_stub, set_host_resolver, set_lazy_resolver,

@@ -133,6 +133,17 @@ impl Reservation {
         Ok(())
     }
 
+    /// Has memory committed by small pages only, for a range that will be touched here and there.
+    ///
+    /// # Errors
+    /// If the system has no other ones.
+    pub fn avoid_huge_pages(&self) -> io::Result<()> {
+        let (start, len) = self.range(0, self.size)?;
+        // SAFETY: the range is that of `self`, and its contents do not change.
+        unsafe { rustix::mm::madvise(start.cast(), len, Advice::LinuxNoHugepage)? };
+        Ok(())
+    }
+
     /// Maps `len` bytes of `image` from `image_offset` at `offset`, readable and writable; writes
     /// go to private copies. What was there is gone. Both offsets must be multiples of the page
     /// size; `len` is rounded up to it, and the bytes after the image's last are zero.

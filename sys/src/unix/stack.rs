@@ -13,8 +13,8 @@ thread_local! {
 ///
 /// Of the main thread it is what its resource limit allows, although the stack grows to there only
 /// as it is used; a limit that is lowered later is not noticed, and without one it is terabytes
-/// away. A thread that runs on a stack which the system does not know (a fiber) gets the limit of
-/// its thread.
+/// away. On a [`Fiber`](crate::Fiber) it is the limit of the fiber's stack; on another stack that
+/// the system does not know, that of the thread's own.
 pub fn thread_stack_limit() -> Option<usize> {
     LIMIT
         .try_with(|cached| match cached.get() {
@@ -27,6 +27,14 @@ pub fn thread_stack_limit() -> Option<usize> {
             }
         })
         .unwrap_or_else(|_| query())
+}
+
+/// Makes another limit the known one, of the stack that the thread is about to run on; what was
+/// known before.
+pub(crate) fn replace_stack_limit(limit: Option<usize>) -> Option<usize> {
+    LIMIT
+        .try_with(|cached| cached.replace(limit))
+        .unwrap_or_default()
 }
 
 fn query() -> Option<usize> {
