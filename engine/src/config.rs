@@ -9,6 +9,7 @@ use bimetal_codegen::{Arch, CpuFeatures, Settings, Target};
 use bimetal_wasm::Features;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::vm::HOST_RESERVE;
 
 /// Told how far compiling is: bytes of function bodies done, and in all.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -38,6 +39,28 @@ pub struct Config {
     /// Another architecture than this machine's.
     pub(crate) target: Option<Arch>,
     pub(crate) cpu: CpuFeatures,
+    pub(crate) async_stacks: AsyncStacks,
+}
+
+/// How stacks for asynchronous calls are made and kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsyncStacks {
+    pub(crate) size: Option<usize>,
+    pub(crate) max_unused: usize,
+    pub(crate) keep_resident: usize,
+    pub(crate) zeroing: bool,
+}
+
+impl Default for AsyncStacks {
+    fn default() -> Self {
+        AsyncStacks {
+            size: None,
+            // Together these keep 8 MiB at most.
+            max_unused: 256,
+            keep_resident: 32 << 10,
+            zeroing: false,
+        }
+    }
 }
 
 /// Whether backtraces have source lines, read from a module's debug information.
@@ -88,6 +111,7 @@ impl Default for Config {
             profiler: ProfilingStrategy::default(),
             target: None,
             cpu: CpuFeatures::Native,
+            async_stacks: AsyncStacks::default(),
         }
     }
 }
@@ -122,6 +146,54 @@ impl Config {
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
         self
+    }
+
+    /// How many bytes the stack of an asynchronous call has
+    /// ([`TypedFunc::call_async`](crate::TypedFunc::call_async)), for wasm and host functions
+    /// together. At least 256 KiB more than [`Config::max_wasm_stack`]; unless said otherwise, 1.5
+    /// MiB more. Memory is only used where it is touched.
+    pub fn async_stack_size(&mut self, bytes: usize) -> &mut Self {
+        self.async_stacks.size = Some(bytes);
+        self
+    }
+
+    /// How many stacks of asynchronous calls an engine keeps for the next ones: 256 unless said
+    /// otherwise.
+    pub fn async_stack_max_unused(&mut self, count: usize) -> &mut Self {
+        self.async_stacks.max_unused = count;
+        self
+    }
+
+    /// How many bytes of memory each stack that is kept may keep: 32 KiB unless said otherwise. It
+    /// is a matter of speed and memory only.
+    pub fn async_stack_keep_resident(&mut self, bytes: usize) -> &mut Self {
+        self.async_stacks.keep_resident = bytes;
+        self
+    }
+
+    /// Whether stacks that are kept are cleared, so that no secret of one call is in memory during
+    /// another. Off by default; nothing reads them either way.
+    pub fn async_stack_zeroing(&mut self, zero: bool) -> &mut Self {
+        self.async_stacks.zeroing = zero;
+        self
+    }
+
+    /// The size of a fiber's stack.
+    pub(crate) fn async_stack_bytes(&self) -> usize {
+        let usual = self.max_wasm_stack.saturating_add(1536 << 10);
+        self.async_stacks.size.unwrap_or(usual)
+    }
+
+    /// Whether the settings fit together.
+    pub(crate) fn check(&self) -> Result<()> {
+        let least = self.max_wasm_stack.saturating_add(HOST_RESERVE);
+        if self.async_stack_bytes() < least {
+            return Err(Error::usage(format_args!(
+                "`async_stack_size` must be at least {least}: `max_wasm_stack` and {HOST_RESERVE} \
+                 bytes for host functions"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether the compiler checks its own intermediate forms. Slow; for tests.
@@ -311,6 +383,7 @@ impl std::fmt::Debug for Config {
             .field("backtrace_frames", &self.backtrace_frames)
             .field("backtrace_details", &self.backtrace_details)
             .field("profiler", &self.profiler)
+            .field("async_stacks", &self.async_stacks)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{Arch, Compiler, Scratch, Trampoline};
 use bimetal_wasm::FuncType;
 
+use crate::asynchronous::FiberStacks;
 use crate::config::{Config, ProfilingStrategy};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::interrupt::Epochs;
@@ -54,6 +55,7 @@ struct EngineInner {
     compiler: Option<Arc<dyn Compiler>>,
     space: Arc<CodeSpace>,
     epochs: Epochs,
+    fiber_stacks: FiberStacks,
     signatures: RwLock<Signatures>,
     /// Working memory of compilations that are not going on.
     scratch: Mutex<Vec<Scratch>>,
@@ -99,8 +101,9 @@ impl Engine {
     /// An engine for this machine.
     ///
     /// # Errors
-    /// If there is no compiler for this machine.
+    /// If there is no compiler for this machine, or settings contradict each other.
     pub fn new(config: &Config) -> Result<Engine> {
+        config.check()?;
         crate::vm::init_process();
         let mut tunables = config.tunables.clone();
         tunables.call_mode = match config.lazy {
@@ -116,6 +119,7 @@ impl Engine {
                     config.profiler == ProfilingStrategy::PerfMap,
                 )),
                 epochs: Epochs::default(),
+                fiber_stacks: FiberStacks::new(config),
                 signatures: RwLock::default(),
                 scratch: Mutex::default(),
             }),
@@ -168,6 +172,10 @@ impl Engine {
 
     pub(crate) fn epochs(&self) -> &Epochs {
         &self.inner.epochs
+    }
+
+    pub(crate) fn fiber_stacks(&self) -> &FiberStacks {
+        &self.inner.fiber_stacks
     }
 
     pub(crate) fn max_wasm_stack(&self) -> usize {

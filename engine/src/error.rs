@@ -37,6 +37,9 @@ pub enum ErrorKind {
     Unsupported,
     /// The API was used against its rules: a handle of another store, a wrong argument.
     Usage,
+    /// The future of an asynchronous call was dropped before it was ready: what a host function
+    /// that was waited for fails with then.
+    Cancelled,
     /// A host function failed, or anything else.
     Other,
 }

@@ -69,12 +69,43 @@ impl Definition {
         }
     }
 
-    /// For the import, or why it does not fit.
-    pub(crate) fn resolve(
-        self,
+    /// Of imports in the order of the module's.
+    pub(crate) fn for_imports(
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<impl Iterator<Item = Definition> + use<>> {
+        let wanted = module.imports().len();
+        if imports.len() != wanted {
+            return Err(Error::of(
+                ErrorKind::Link,
+                format_args!("expected {wanted} imports, got {}", imports.len()),
+            ));
+        }
+        let definitions: Vec<Definition> =
+            imports.iter().copied().map(Definition::Extern).collect();
+        Ok(definitions.into_iter())
+    }
+
+    /// For all imports of the module, or why one does not fit.
+    pub(crate) fn resolve_all(
         store: &mut StoreOpaque,
-        import: &ImportType<'_>,
-    ) -> Result<ImportValue> {
+        module: &Module,
+        definitions: impl Iterator<Item = Definition>,
+    ) -> Result<Vec<ImportValue>> {
+        if !crate::Engine::same(store.engine(), module.engine()) {
+            return Err(Error::usage(
+                "the module and the store are of different engines",
+            ));
+        }
+        module
+            .imports()
+            .zip(definitions)
+            .map(|(import, definition)| definition.resolve(store, &import))
+            .collect()
+    }
+
+    /// For the import, or why it does not fit.
+    fn resolve(self, store: &mut StoreOpaque, import: &ImportType<'_>) -> Result<ImportValue> {
         let name = Names(import.module, import.name);
         let found = self.ty(store)?;
         if !found.matches(&import.ty) {
@@ -102,19 +133,8 @@ impl Instance {
         module: &Module,
         imports: &[Extern],
     ) -> Result<Instance> {
-        let mut store = store.as_context_mut();
-        if imports.len() != module.imports().len() {
-            return Err(Error::of(
-                ErrorKind::Link,
-                format_args!(
-                    "expected {} imports, got {}",
-                    module.imports().len(),
-                    imports.len()
-                ),
-            ));
-        }
-        let definitions = imports.iter().map(|&item| Definition::Extern(item));
-        Instance::with_definitions(&mut store, module, definitions)
+        let definitions = Definition::for_imports(module, imports)?;
+        Instance::with_definitions(&mut store.as_context_mut(), module, definitions)
     }
 
     pub(crate) fn with_definitions<T>(
@@ -122,25 +142,29 @@ impl Instance {
         module: &Module,
         definitions: impl Iterator<Item = Definition>,
     ) -> Result<Instance> {
-        let opaque = store.opaque();
-        if !crate::Engine::same(opaque.engine(), module.engine()) {
-            return Err(Error::usage(
-                "the module and the store are of different engines",
-            ));
-        }
-        let imports: Vec<ImportValue> = module
-            .imports()
-            .zip(definitions)
-            .map(|(import, definition)| definition.resolve(opaque, &import))
-            .collect::<Result<_>>()?;
+        let imports = Definition::resolve_all(store.opaque(), module, definitions)?;
         store.ask_for_instance(module.wasm())?;
-        let id = instantiate(store.opaque(), module, &imports)
+        let instance = Instance::make(store.opaque(), module, &imports)?;
+        start(store, instance.id)?;
+        Ok(instance)
+    }
+
+    /// One that is allowed, before its start function.
+    pub(crate) fn make(
+        store: &mut StoreOpaque,
+        module: &Module,
+        imports: &[ImportValue],
+    ) -> Result<Instance> {
+        let id = instantiate(store, module, imports)
             .map_err(|error| error.context(describe("cannot instantiate", module)))?;
-        start(store, id)?;
         Ok(Instance {
-            store: store.opaque().id(),
+            store: store.id(),
             id,
         })
+    }
+
+    pub(crate) fn id(&self) -> InstanceId {
+        self.id
     }
 
     #[track_caller]

@@ -6,11 +6,15 @@
 //! flag; the stores wait in the order of their deadlines.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bimetal_abi::TrapCode;
 
+use crate::asynchronous::Pause;
 use crate::caller::Caller;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -70,11 +74,30 @@ impl Epochs {
 }
 
 /// What an embedder decides at a deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdateDeadline {
+    /// Trap with [`Trap::Interrupt`](crate::Trap).
+    Interrupt,
     /// Go on until so many epochs from now.
     Continue(u64),
+    /// Let others run first: the future of the call is pending once and wakes its task. Then go on
+    /// until so many epochs later. An error in a call that is not asynchronous.
+    Yield(u64),
+    /// The same, waiting for this future.
+    YieldCustom(u64, Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl fmt::Debug for UpdateDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpdateDeadline::Interrupt => f.write_str("Interrupt"),
+            UpdateDeadline::Continue(ticks) => f.debug_tuple("Continue").field(ticks).finish(),
+            UpdateDeadline::Yield(ticks) => f.debug_tuple("Yield").field(ticks).finish(),
+            UpdateDeadline::YieldCustom(ticks, _) => {
+                f.debug_tuple("YieldCustom").field(ticks).finish()
+            }
+        }
+    }
 }
 
 pub(crate) type DeadlineCallback<T> =
@@ -116,7 +139,7 @@ impl Engine {
         self.epochs().increment();
     }
 
-    fn require_fuel(&self) -> Result<()> {
+    pub(crate) fn require_fuel(&self) -> Result<()> {
         match self.tunables().fuel {
             true => Ok(()),
             false => Err(Error::usage(
@@ -127,17 +150,23 @@ impl Engine {
 }
 
 impl<T: 'static> StoreInner<T> {
-    /// The deadline has come.
-    pub(crate) fn at_deadline(&mut self) -> Result<()> {
+    /// The deadline has come. What to wait for, if for something, and the ticks from then on.
+    pub(crate) fn at_deadline(&mut self) -> Result<Option<(Pause, u64)>> {
         // Taken out, since it gets the store.
         let Some(mut callback) = self.deadline_callback().take() else {
             return Err(Error::new(TrapCode::Interrupt));
         };
         let update = callback(StoreContextMut::from_inner(self));
         *self.deadline_callback() = Some(callback);
-        let UpdateDeadline::Continue(ticks) = update?;
-        self.opaque_mut().set_deadline(ticks);
-        Ok(())
+        match update? {
+            UpdateDeadline::Interrupt => Err(Error::new(TrapCode::Interrupt)),
+            UpdateDeadline::Continue(ticks) => {
+                self.opaque_mut().set_deadline(ticks);
+                Ok(None)
+            }
+            UpdateDeadline::Yield(ticks) => Ok(Some((Pause::YIELD, ticks))),
+            UpdateDeadline::YieldCustom(ticks, future) => Ok(Some((Pause::Custom(future), ticks))),
+        }
     }
 }
 

@@ -23,6 +23,7 @@
 //! decides when functions are compiled and publishes them. The rest is the API, safe code.
 #![deny(unsafe_code)]
 
+mod asynchronous;
 mod backtrace;
 mod caller;
 mod config;
@@ -50,6 +51,7 @@ mod val;
 #[allow(unsafe_code, reason = "the one place for it in this crate")]
 mod vm;
 
+pub use asynchronous::ResourceLimiterAsync;
 pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use bimetal_abi::TrapCode as Trap;
 pub use bimetal_codegen::{Dump, DumpSet};
@@ -75,7 +77,7 @@ pub use types::{
     MemoryTypeBuilder, Mutability, RefType, TableType, TagType, ValType,
 };
 pub use val::{V128, Val};
-pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy};
+pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy, WasmTyList};
 
 /// The README's example, checked.
 #[cfg(doctest)]

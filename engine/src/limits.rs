@@ -7,6 +7,10 @@
 //! A refused growth is what WebAssembly knows: `memory.grow` gives -1. A refused creation is an
 //! error of kind [`ErrorKind::Limit`]. An error of the limiter itself stops the program.
 
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::asynchronous::ResourceLimiterAsync;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Store, StoreContextMut, StoreInner};
 use crate::vm::StoreOpaque;
@@ -236,8 +240,17 @@ impl ResourceLimiter for StoreLimits {
     }
 }
 
-/// Finds the limiter in a store's data.
-pub(crate) type FindLimiter<T> = Box<dyn (Fn(&mut T) -> &mut (dyn ResourceLimiter)) + Send + Sync>;
+/// Where in a store's data its limiter is.
+pub(crate) enum Limiter<T> {
+    Sync(Box<dyn (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync>),
+    Async(Box<dyn (FnMut(&mut T) -> &mut dyn ResourceLimiterAsync) + Send + Sync>),
+}
+
+/// A limiter's answer.
+pub(crate) enum Asked<'a> {
+    Now(bool),
+    Soon(Pin<Box<dyn Future<Output = Result<bool>> + Send + 'a>>),
+}
 
 /// What a limiter is asked, in a form that generated code's runtime can pass on.
 #[derive(Clone, Copy, Debug)]
@@ -251,29 +264,117 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    fn ask(self, limiter: &mut dyn ResourceLimiter) -> Result<bool> {
+    /// For a new memory.
+    pub(crate) fn memory(ty: &bimetal_wasm::MemoryType) -> Request {
+        let maximum = ty.max.map(|_| ty.maximum_byte_size());
+        Request::Memory(0, ty.minimum_byte_size(), maximum)
+    }
+
+    /// For a new table.
+    pub(crate) fn table(ty: &bimetal_wasm::TableType) -> Request {
+        Request::Table(0, ty.min, ty.max)
+    }
+
+    /// For all that an instance of the module creates.
+    pub(crate) fn all(module: &bimetal_wasm::Module) -> impl Iterator<Item = Request> + Send + '_ {
+        let memories = module.memories.values().skip(module.num_imported_memories);
+        let tables = module.tables.values().skip(module.num_imported_tables);
+        memories
+            .map(Request::memory)
+            .chain(tables.map(Request::table))
+    }
+
+    /// The error if something new is refused.
+    pub(crate) fn granted(self, allowed: bool) -> Result<()> {
+        if allowed {
+            return Ok(());
+        }
+        let what = match self {
+            Request::Memory(_, to, _) => format!("a memory of {to} bytes"),
+            Request::Table(_, to, _) => format!("a table of {to} elements"),
+            Request::MemoryFailed | Request::TableFailed => return Ok(()),
+        };
+        Err(Error::of(
+            ErrorKind::Limit,
+            format_args!("{what} exceeds the store's limit"),
+        ))
+    }
+}
+
+impl<T> Limiter<T> {
+    pub(crate) fn ask<'a>(&mut self, data: &'a mut T, request: Request) -> Result<Asked<'a>> {
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         match self {
-            Request::Memory(from, to, max) => {
-                limiter.memory_growing(size(from), size(to), max.map(size))
+            Limiter::Sync(find) => {
+                let limiter = find(data);
+                match request {
+                    Request::Memory(from, to, max) => {
+                        limiter.memory_growing(size(from), size(to), max.map(size))
+                    }
+                    Request::Table(from, to, max) => {
+                        limiter.table_growing(size(from), size(to), max.map(size))
+                    }
+                    Request::MemoryFailed => limiter.memory_grow_failed().map(|()| true),
+                    Request::TableFailed => limiter.table_grow_failed().map(|()| true),
+                }
+                .map(Asked::Now)
             }
-            Request::Table(from, to, max) => {
-                limiter.table_growing(size(from), size(to), max.map(size))
+            Limiter::Async(find) => {
+                let limiter = find(data);
+                Ok(match request {
+                    Request::Memory(from, to, max) => {
+                        Asked::Soon(limiter.memory_growing(size(from), size(to), max.map(size)))
+                    }
+                    Request::Table(from, to, max) => {
+                        Asked::Soon(limiter.table_growing(size(from), size(to), max.map(size)))
+                    }
+                    Request::MemoryFailed => {
+                        Asked::Now(limiter.memory_grow_failed().map(|()| true)?)
+                    }
+                    Request::TableFailed => Asked::Now(limiter.table_grow_failed().map(|()| true)?),
+                })
             }
-            Request::MemoryFailed => limiter.memory_grow_failed().map(|()| true),
-            Request::TableFailed => limiter.table_grow_failed().map(|()| true),
+        }
+    }
+
+    /// How many instances, memories and tables the store may have.
+    fn counts(&mut self, data: &mut T) -> (usize, usize, usize) {
+        match self {
+            Limiter::Sync(find) => {
+                let limiter = find(data);
+                (limiter.instances(), limiter.memories(), limiter.tables())
+            }
+            Limiter::Async(find) => {
+                let limiter = find(data);
+                (limiter.instances(), limiter.memories(), limiter.tables())
+            }
         }
     }
 }
 
 impl<T: 'static> StoreInner<T> {
     /// Asks the store's limiter; without one everything is allowed.
+    ///
+    /// # Errors
+    /// What the limiter says, or if it is asynchronous.
     pub(crate) fn ask_limiter(&mut self, request: Request) -> Result<bool> {
-        let (data, find) = self.limiter_parts();
-        match find {
-            Some(find) => request.ask(find(data)),
-            None => Ok(true),
+        let (_, data, limiter) = self.limiter_parts();
+        let Some(limiter) = limiter else {
+            return Ok(true);
+        };
+        match limiter.ask(data, request)? {
+            Asked::Now(allowed) => Ok(allowed),
+            Asked::Soon(_) => Err(Error::usage(
+                "the store's limiter is asynchronous: use the function whose name ends in `_async`",
+            )),
         }
+    }
+}
+
+impl<T: 'static> StoreInner<T> {
+    /// Tells the store's limiter of a failure, which is never asynchronous.
+    pub(crate) fn tell_limiter(&mut self, request: Request) -> Result<()> {
+        self.ask_limiter(request).map(|_| ())
     }
 }
 
@@ -281,25 +382,30 @@ impl<T: 'static> Store<T> {
     /// Sets what limits this store from now on: `find` says where in the store's data it is.
     pub fn limiter(
         &mut self,
-        find: impl (Fn(&mut T) -> &mut (dyn ResourceLimiter)) + Send + Sync + 'static,
+        find: impl (FnMut(&mut T) -> &mut (dyn ResourceLimiter)) + Send + Sync + 'static,
     ) {
-        self.set_limiter(Box::new(find));
+        self.set_limiter(Limiter::Sync(Box::new(find)));
     }
 }
 
 impl<T: 'static> StoreContextMut<'_, T> {
     /// Whether the limiter lets the store have a new memory or table, or instance.
-    fn new_ones(&mut self, instances: usize, memories: usize, tables: usize) -> Result<()> {
-        let (has_instances, has_memories, has_tables) = self.opaque().counts();
-        let (data, find) = self.inner_mut().limiter_parts();
-        let Some(find) = find else {
+    pub(crate) fn new_ones(
+        &mut self,
+        instances: usize,
+        memories: usize,
+        tables: usize,
+    ) -> Result<()> {
+        let (opaque, data, limiter) = self.inner_mut().limiter_parts();
+        let Some(limiter) = limiter else {
             return Ok(());
         };
-        let limiter = find(data);
+        let has = opaque.counts();
+        let bounds = limiter.counts(data);
         for (what, has, more, bound) in [
-            ("instances", has_instances, instances, limiter.instances()),
-            ("memories", has_memories, memories, limiter.memories()),
-            ("tables", has_tables, tables, limiter.tables()),
+            ("instances", has.0, instances, bounds.0),
+            ("memories", has.1, memories, bounds.1),
+            ("tables", has.2, tables, bounds.2),
         ] {
             if more > 0 && has + more > bound {
                 return Err(Error::of(
@@ -311,55 +417,33 @@ impl<T: 'static> StoreContextMut<'_, T> {
         Ok(())
     }
 
+    /// The same for what an instance of the module creates.
+    pub(crate) fn new_instance(&mut self, module: &bimetal_wasm::Module) -> Result<()> {
+        let memories = module.num_defined_memories();
+        self.new_ones(1, memories, module.num_defined_tables())
+    }
+
+    fn ask_for(&mut self, request: Request) -> Result<()> {
+        let allowed = self.inner_mut().ask_limiter(request)?;
+        request.granted(allowed)
+    }
+
     /// Asks for all that an instance of the module would create.
     pub(crate) fn ask_for_instance(&mut self, module: &bimetal_wasm::Module) -> Result<()> {
-        let memories = module.num_defined_memories();
-        let tables = module.num_defined_tables();
-        self.new_ones(1, memories, tables)?;
-        for ty in module.memories.values().skip(module.num_imported_memories) {
-            self.ask_for_memory(ty)?;
-        }
-        for ty in module.tables.values().skip(module.num_imported_tables) {
-            self.ask_for_table(ty)?;
-        }
-        Ok(())
-    }
-
-    fn ask_for_memory(&mut self, ty: &bimetal_wasm::MemoryType) -> Result<()> {
-        let bytes = ty.minimum_byte_size();
-        let request = Request::Memory(0, bytes, ty.max.map(|_| ty.maximum_byte_size()));
-        if self.inner_mut().ask_limiter(request)? {
-            return Ok(());
-        }
-        Err(Error::of(
-            ErrorKind::Limit,
-            format_args!("a memory of {bytes} bytes exceeds the store's limit"),
-        ))
-    }
-
-    fn ask_for_table(&mut self, ty: &bimetal_wasm::TableType) -> Result<()> {
-        if self
-            .inner_mut()
-            .ask_limiter(Request::Table(0, ty.min, ty.max))?
-        {
-            return Ok(());
-        }
-        Err(Error::of(
-            ErrorKind::Limit,
-            format_args!("a table of {} elements exceeds the store's limit", ty.min),
-        ))
+        self.new_instance(module)?;
+        Request::all(module).try_for_each(|request| self.ask_for(request))
     }
 
     /// Asks for a memory of the host's.
     pub(crate) fn ask_for_new_memory(&mut self, ty: &bimetal_wasm::MemoryType) -> Result<()> {
         self.new_ones(0, 1, 0)?;
-        self.ask_for_memory(ty)
+        self.ask_for(Request::memory(ty))
     }
 
     /// Asks for a table of the host's.
     pub(crate) fn ask_for_new_table(&mut self, ty: &bimetal_wasm::TableType) -> Result<()> {
         self.new_ones(0, 0, 1)?;
-        self.ask_for_table(ty)
+        self.ask_for(Request::table(ty))
     }
 }
 

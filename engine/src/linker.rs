@@ -83,7 +83,12 @@ impl<T: 'static> Linker<T> {
         self
     }
 
-    fn insert(&mut self, module: &str, name: &str, definition: Definition) -> Result<&mut Self> {
+    pub(crate) fn insert(
+        &mut self,
+        module: &str,
+        name: &str,
+        definition: Definition,
+    ) -> Result<&mut Self> {
         let names = self.modules.entry(module.into()).or_default();
         if !self.shadowing && names.contains_key(name) {
             return Err(Error::of(
@@ -244,8 +249,7 @@ impl<T: 'static> Linker<T> {
         module_name: &str,
         module: &Module,
     ) -> Result<&mut Self> {
-        let command = matches!(module.get_export("_start"), Some(ExternType::Func(_)));
-        if !command {
+        if !is_command(module) {
             let instance = self.instantiate(store.as_context_mut(), module)?;
             if instance
                 .get_func(store.as_context_mut(), "_initialize")
@@ -258,34 +262,18 @@ impl<T: 'static> Linker<T> {
             return self.instance(store, module_name, instance);
         }
         let linker = Arc::new(self.clone());
-        for export in module.exports() {
-            let ExternType::Func(ty) = export.ty() else {
-                let usual = matches!(export.name(), "memory" | "__indirect_function_table");
-                if usual || self.unknown_exports {
-                    continue;
-                }
-                return Err(Error::of(
-                    ErrorKind::Link,
-                    format_args!(
-                        "a command cannot offer its export `{}` ({}), which would be of each \
-                         instance another",
-                        Printable(export.name()),
-                        export.ty()
-                    ),
-                ));
-            };
-            let (linker, module) = (linker.clone(), module.clone());
-            let name = export.name().to_owned();
+        for (name, ty) in self.command_exports(module)? {
+            let (linker, module, export) = (linker.clone(), module.clone(), name.clone());
             self.func_new(
                 module_name,
-                export.name(),
+                &name,
                 ty,
                 move |mut caller, params, results| {
                     let instance = linker.instantiate(&mut caller, &module)?;
-                    let func = instance.get_func(&mut caller, &name).ok_or_else(|| {
+                    let func = instance.get_func(&mut caller, &export).ok_or_else(|| {
                         Error::usage(format_args!(
                             "no function `{}` is exported",
-                            Printable(&name)
+                            Printable(&export)
                         ))
                     })?;
                     func.call(&mut caller, params, results)
@@ -293,6 +281,29 @@ impl<T: 'static> Linker<T> {
             )?;
         }
         Ok(self)
+    }
+
+    /// The functions that a command offers to others.
+    pub(crate) fn command_exports(&self, module: &Module) -> Result<Vec<(String, FuncType)>> {
+        let mut functions = Vec::new();
+        for export in module.exports() {
+            match export.ty() {
+                ExternType::Func(ty) => functions.push((export.name().to_owned(), ty)),
+                _ if self.unknown_exports => {}
+                _ if matches!(export.name(), "memory" | "__indirect_function_table") => {}
+                ty => {
+                    return Err(Error::of(
+                        ErrorKind::Link,
+                        format_args!(
+                            "a command cannot offer its export `{}` ({ty}), which would be of \
+                             each instance another",
+                            Printable(export.name()),
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(functions)
     }
 
     /// Defines `as_module::as_name` as what `module::name` is.
@@ -537,7 +548,7 @@ impl<T: 'static> Linker<T> {
         })
     }
 
-    fn definitions(&self, module: &Module) -> Result<Vec<Definition>> {
+    pub(crate) fn definitions(&self, module: &Module) -> Result<Vec<Definition>> {
         module
             .imports()
             .map(|import| {
@@ -547,6 +558,11 @@ impl<T: 'static> Linker<T> {
             })
             .collect()
     }
+}
+
+/// Whether a module is a command by the WASI conventions.
+pub(crate) fn is_command(module: &Module) -> bool {
+    matches!(module.get_export("_start"), Some(ExternType::Func(_)))
 }
 
 impl<T> Clone for Linker<T> {
@@ -652,6 +668,10 @@ impl<T: 'static> InstancePre<T> {
     /// The module.
     pub fn module(&self) -> &Module {
         &self.module
+    }
+
+    pub(crate) fn definitions(&self) -> &[Definition] {
+        &self.definitions
     }
 
     /// A new instance.

@@ -49,14 +49,24 @@ impl Memory {
     /// If there is no memory of this type, it is of a proposal that is not supported
     /// ([`ErrorKind::Unsupported`]), or it cannot be had.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
+        Memory::check_type(&ty)?;
+        let mut store = store.as_context_mut();
+        store.ask_for_new_memory(&ty.0)?;
+        Memory::make(store.opaque(), ty)
+    }
+
+    pub(crate) fn check_type(ty: &MemoryType) -> Result<()> {
         ty.check()?;
         if let Some(proposal) = ty.unsupported() {
             return Err(unsupported(proposal));
         }
-        let mut store = store.as_context_mut();
-        store.ask_for_new_memory(&ty.0)?;
-        let id = store.opaque().new_memory(ty.0)?;
-        Ok(Memory::from_id(store.opaque(), id))
+        Ok(())
+    }
+
+    /// One that is allowed.
+    pub(crate) fn make(store: &mut StoreOpaque, ty: MemoryType) -> Result<Memory> {
+        let id = store.new_memory(ty.0)?;
+        Ok(Memory::from_id(store, id))
     }
 
     pub(crate) fn from_id(store: &StoreOpaque, id: MemoryId) -> Memory {
@@ -159,25 +169,34 @@ impl Memory {
     /// If the maximum or the machine does not allow it; the memory is as it was.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let mut store = store.as_context_mut();
-        let id = self.checked(store.opaque())?;
-        let refused = || {
-            Error::of(
-                ErrorKind::Limit,
-                format_args!("cannot grow the memory by {delta} pages"),
-            )
-        };
-        let request = store.opaque().memory_request(id, delta);
-        if !store
-            .inner_mut()
-            .ask_limiter(request.ok_or_else(refused)?)?
-        {
-            return Err(refused());
+        let request = self.growth(store.opaque(), delta)?;
+        let allowed = store.inner_mut().ask_limiter(request)?;
+        self.grow_if(&mut store, delta, allowed)
+    }
+
+    /// What growing it asks of a limiter.
+    pub(crate) fn growth(&self, store: &StoreOpaque, delta: u64) -> Result<Request> {
+        let id = self.checked(store)?;
+        store
+            .memory_request(id, delta)
+            .ok_or_else(|| cannot_grow(delta))
+    }
+
+    /// Grows it, the limiter having said whether.
+    pub(crate) fn grow_if<T>(
+        &self,
+        store: &mut StoreContextMut<'_, T>,
+        delta: u64,
+        allowed: bool,
+    ) -> Result<u64> {
+        if !allowed {
+            return Err(cannot_grow(delta));
         }
-        match store.opaque().memory_mut(id).grow(delta) {
+        match store.opaque().memory_mut(self.id).grow(delta) {
             Some(old) => Ok(old),
             None => {
-                store.inner_mut().ask_limiter(Request::MemoryFailed)?;
-                Err(refused())
+                store.inner_mut().tell_limiter(Request::MemoryFailed)?;
+                Err(cannot_grow(delta))
             }
         }
     }
@@ -219,6 +238,13 @@ impl Memory {
             .copy_from_slice(buffer);
         Ok(())
     }
+}
+
+fn cannot_grow(delta: u64) -> Error {
+    Error::of(
+        ErrorKind::Limit,
+        format_args!("cannot grow the memory by {delta} pages"),
+    )
 }
 
 impl fmt::Debug for Memory {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::engine::Engine;
 use crate::interrupt::DeadlineCallback;
-use crate::limits::FindLimiter;
+use crate::limits::Limiter;
 use crate::vm::StoreOpaque;
 
 /// Everything that instances use: memories, tables, globals, functions, and data of the user's.
@@ -30,7 +30,7 @@ pub struct Store<T: 'static> {
 pub(crate) struct StoreInner<T: 'static> {
     opaque: StoreOpaque,
     data: T,
-    limiter: Option<FindLimiter<T>>,
+    limiter: Option<Limiter<T>>,
     deadline_callback: Option<DeadlineCallback<T>>,
 }
 
@@ -43,8 +43,8 @@ impl<T: 'static> StoreInner<T> {
         &mut self.deadline_callback
     }
 
-    pub(crate) fn limiter_parts(&mut self) -> (&mut T, Option<&FindLimiter<T>>) {
-        (&mut self.data, self.limiter.as_ref())
+    pub(crate) fn limiter_parts(&mut self) -> (&mut StoreOpaque, &mut T, Option<&mut Limiter<T>>) {
+        (&mut self.opaque, &mut self.data, self.limiter.as_mut())
     }
 }
 
@@ -75,8 +75,8 @@ impl<T: 'static> Store<T> {
         &mut self.inner
     }
 
-    pub(crate) fn set_limiter(&mut self, find: FindLimiter<T>) {
-        self.inner.limiter = Some(find);
+    pub(crate) fn set_limiter(&mut self, limiter: Limiter<T>) {
+        self.inner.limiter = Some(limiter);
     }
 
     /// The user's data, out of the store.

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
 use crate::limits::Request;
 use crate::reference::{ExternRef, Ref};
-use crate::store::{AsContext, AsContextMut};
+use crate::store::{AsContext, AsContextMut, StoreContextMut};
 use crate::types::TableType;
 use crate::vm::{Element, StoreId, StoreOpaque, TableId};
 
@@ -43,7 +43,11 @@ impl Table {
         ty.check()?;
         let mut store = store.as_context_mut();
         store.ask_for_new_table(&ty.0)?;
-        let store = store.opaque();
+        Table::make(store.opaque(), ty, init)
+    }
+
+    /// One that is allowed.
+    pub(crate) fn make(store: &mut StoreOpaque, ty: TableType, init: Ref) -> Result<Table> {
         let init = element(store, &ty, init)?;
         let id = store.new_table(bimetal_wasm::TableType { min: 0, ..ty.0 })?;
         store
@@ -115,18 +119,39 @@ impl Table {
     /// If the maximum or the machine does not allow it, or the value is of another type or store.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Ref) -> Result<u64> {
         let mut store = store.as_context_mut();
-        let id = self.checked(store.opaque())?;
-        let ty = TableType(store.opaque().table(id).ty());
-        let init = element(store.opaque(), &ty, init)?;
-        let request = store.opaque().table_request(id, delta);
-        let request = request.ok_or_else(|| too_large(delta))?;
-        if !store.inner_mut().ask_limiter(request)? {
+        let (init, request) = self.growth(store.opaque(), delta, init)?;
+        let allowed = store.inner_mut().ask_limiter(request)?;
+        self.grow_if(&mut store, delta, init, allowed)
+    }
+
+    /// What growing it fills in, and asks of a limiter.
+    pub(crate) fn growth(
+        &self,
+        store: &StoreOpaque,
+        delta: u64,
+        init: Ref,
+    ) -> Result<(Element, Request)> {
+        let id = self.checked(store)?;
+        let init = element(store, &TableType(store.table(id).ty()), init)?;
+        let request = store.table_request(id, delta);
+        Ok((init, request.ok_or_else(|| too_large(delta))?))
+    }
+
+    /// Grows it, the limiter having said whether.
+    pub(crate) fn grow_if<T>(
+        &self,
+        store: &mut StoreContextMut<'_, T>,
+        delta: u64,
+        init: Element,
+        allowed: bool,
+    ) -> Result<u64> {
+        if !allowed {
             return Err(too_large(delta));
         }
-        match store.opaque().table_mut(id).grow(delta, init) {
+        match store.opaque().table_mut(self.id).grow(delta, init) {
             Some(old) => Ok(old),
             None => {
-                store.inner_mut().ask_limiter(Request::TableFailed)?;
+                store.inner_mut().tell_limiter(Request::TableFailed)?;
                 Err(too_large(delta))
             }
         }

@@ -4,6 +4,9 @@
 //! stack. A hardware fault at a known site of wasm code resumes at the newest entry with the
 //! reason left in the activation; an error of host code is left in the store. Either way the
 //! trampoline returns "trapped" to [`enter`], which makes the error.
+//!
+//! An activation on a fiber is part of a thread's stack of them only while the fiber runs there:
+//! see [`Parked`].
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
@@ -23,17 +26,19 @@ use crate::module::Module;
 
 /// Stack left below wasm's limit for host functions, builtins and the lazy compiler; half of what
 /// there is on a thread with less than twice as much.
-const HOST_RESERVE: usize = 256 << 10;
+pub(crate) const HOST_RESERVE: usize = 256 << 10;
 
 /// One entry into wasm.
-struct Activation {
-    previous: *const Activation,
+pub(super) struct Activation {
+    /// Cells, since both change when a fiber goes on elsewhere.
+    previous: Cell<*const Activation>,
     context: *mut VmStoreContext,
     /// What the context held before this entry.
-    saved: Saved,
+    saved: Cell<Saved>,
     fault: UnsafeCell<Option<FaultInfo>>,
 }
 
+/// Where a store's wasm code is, as its context says.
 #[derive(Clone, Copy)]
 struct Saved {
     exit_fp: usize,
@@ -42,6 +47,38 @@ struct Saved {
     entry_sp: usize,
     entry_handler: usize,
     store: *mut u8,
+}
+
+impl Saved {
+    /// # Safety
+    /// `context` is that of a store which the caller has exclusively.
+    unsafe fn read(context: *const VmStoreContext) -> Saved {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Saved {
+                exit_fp: (*context).exit_fp,
+                exit_pc: (*context).exit_pc,
+                entry_fp: (*context).entry_fp,
+                entry_sp: (*context).entry_sp,
+                entry_handler: (*context).entry_handler,
+                store: (*context).store,
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `read`, and the values are right for the code that goes on.
+    unsafe fn write(self, context: *mut VmStoreContext) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*context).exit_fp = self.exit_fp;
+            (*context).exit_pc = self.exit_pc;
+            (*context).entry_fp = self.entry_fp;
+            (*context).entry_sp = self.entry_sp;
+            (*context).entry_handler = self.entry_handler;
+            (*context).store = self.store;
+        }
+    }
 }
 
 struct FaultInfo {
@@ -61,6 +98,114 @@ enum Pc {
 
 thread_local! {
     static NEWEST: Cell<*const Activation> = const { Cell::new(ptr::null()) };
+}
+
+/// The newest activation of this thread.
+// Not inlined, nor is `set_newest`: wasm may come back on another thread than it was entered on,
+// while a compiler may keep the address of a thread-local across the call.
+#[inline(never)]
+pub(super) fn newest() -> *const Activation {
+    NEWEST.get()
+}
+
+#[inline(never)]
+fn set_newest(activation: *const Activation) {
+    NEWEST.set(activation);
+}
+
+/// What is below a fiber that is being resumed: where the thread is, and where the fiber's store
+/// is outside of the fiber.
+pub(super) struct Below {
+    newest: *const Activation,
+    saved: Saved,
+    stack_limit: usize,
+}
+
+/// A fiber's activation while the fiber is suspended, with what the context held then.
+pub(super) struct Parked {
+    activation: *const Activation,
+    saved: Saved,
+    stack_limit: usize,
+}
+
+impl Below {
+    /// # Safety
+    /// `context` is that of a store which the caller has exclusively.
+    pub(super) unsafe fn here(context: *const VmStoreContext) -> Below {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Below {
+                newest: newest(),
+                saved: Saved::read(context),
+                stack_limit: (*context).stack_limit.load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    pub(super) fn newest(&self) -> *const Activation {
+        self.newest
+    }
+
+    /// Makes thread and store be there again, with nothing of a fiber above.
+    ///
+    /// # Safety
+    /// As for `here`, of the same store, on the same thread.
+    pub(super) unsafe fn restore(&self, context: *mut VmStoreContext) {
+        set_newest(self.newest);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.saved.write(context);
+            (*context)
+                .stack_limit
+                .store(self.stack_limit, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Parked {
+    /// Takes the one activation of a fiber that has just suspended itself off this thread.
+    ///
+    /// # Safety
+    /// `context` is that of the fiber's store; [`is_right_above`] was true when it suspended
+    /// itself. The caller goes on with [`Below::restore`].
+    pub(super) unsafe fn park(context: *const VmStoreContext) -> Parked {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Parked {
+                activation: newest(),
+                saved: Saved::read(context),
+                stack_limit: (*context).stack_limit.load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    /// Puts it on top of this thread's, as if it had been entered here.
+    ///
+    /// # Safety
+    /// `context` is that of the fiber's store, which the caller has exclusively, and `below` is
+    /// where this thread is. The fiber is resumed next.
+    pub(super) unsafe fn unpark(&self, below: &Below, context: *mut VmStoreContext) {
+        // SAFETY: the activation is on the fiber's stack, which is suspended.
+        unsafe {
+            (*self.activation).previous.set(below.newest);
+            (*self.activation).saved.set(below.saved);
+            self.saved.write(context);
+            (*context)
+                .stack_limit
+                .store(self.stack_limit, Ordering::Relaxed);
+        }
+        set_newest(self.activation);
+    }
+}
+
+/// Whether this thread's newest activation is of this context and comes right above `below`.
+pub(super) fn is_right_above(below: *const Activation, context: *const VmStoreContext) -> bool {
+    let newest = newest();
+    // SAFETY: an activation of this thread is alive.
+    !newest.is_null()
+        && unsafe {
+            ptr::eq((*newest).context, context) && ptr::eq((*newest).previous.get(), below)
+        }
 }
 
 /// Installs the fault handler and the resolvers of lazy stubs.
@@ -97,16 +242,7 @@ pub(super) unsafe fn enter(
     let (context, caller) =
         unsafe { ((*store).context().as_ptr(), (*store).host_caller().as_ptr()) };
     // SAFETY: as above.
-    let saved = unsafe {
-        Saved {
-            exit_fp: (*context).exit_fp,
-            exit_pc: (*context).exit_pc,
-            entry_fp: (*context).entry_fp,
-            entry_sp: (*context).entry_sp,
-            entry_handler: (*context).entry_handler,
-            store: (*context).store,
-        }
-    };
+    let saved = unsafe { Saved::read(context) };
     let outermost = saved.entry_fp == 0;
     if outermost {
         bimetal_sys::ensure_signal_stack();
@@ -116,9 +252,9 @@ pub(super) unsafe fn enter(
         unsafe { (*context).stack_limit.store(limit, Ordering::Relaxed) };
     }
     let activation = Activation {
-        previous: NEWEST.get(),
+        previous: Cell::new(NEWEST.get()),
         context,
-        saved,
+        saved: Cell::new(saved),
         fault: UnsafeCell::new(None),
     };
     NEWEST.set(&raw const activation);
@@ -127,17 +263,10 @@ pub(super) unsafe fn enter(
         (*context).store = store.cast();
         std::mem::transmute::<*const u8, HostToWasm>(trampoline)(callee, caller, code, args)
     };
-    NEWEST.set(activation.previous);
-    // Before anything that can unwind.
+    // Before anything that can unwind. Maybe on another thread than before: see `newest`.
+    set_newest(activation.previous.get());
     // SAFETY: wasm has stopped, so the context is ours again.
-    unsafe {
-        (*context).exit_fp = saved.exit_fp;
-        (*context).exit_pc = saved.exit_pc;
-        (*context).entry_fp = saved.entry_fp;
-        (*context).entry_sp = saved.entry_sp;
-        (*context).entry_handler = saved.entry_handler;
-        (*context).store = saved.store;
-    }
+    unsafe { activation.saved.get().write(context) };
     if returned != 0 {
         return Ok(());
     }
@@ -149,7 +278,7 @@ pub(super) unsafe fn enter(
 }
 
 /// The lowest stack address that wasm may use, entered from here.
-fn stack_limit(max_wasm_stack: usize) -> usize {
+pub(super) fn stack_limit(max_wasm_stack: usize) -> usize {
     let here = bimetal_sys::stack_pointer();
     let wanted = here.saturating_sub(max_wasm_stack);
     match bimetal_sys::thread_stack_limit() {
@@ -180,7 +309,7 @@ fn reason(store: &mut StoreOpaque, fault: Option<FaultInfo>) -> Error {
 /// # Safety
 /// Called by `bimetal-sys` on the thread that faulted, in its signal handler.
 unsafe fn on_fault(fault: &Fault<'_>) -> Resume {
-    let newest = NEWEST.get();
+    let newest = newest();
     if newest.is_null() {
         return Resume::NotOurs;
     }
@@ -240,8 +369,8 @@ unsafe fn walk(
         let (context, saved, previous) = unsafe {
             (
                 (*activation).context,
-                (*activation).saved,
-                (*activation).previous,
+                (*activation).saved.get(),
+                (*activation).previous.get(),
             )
         };
         let known = overridden.iter().position(|(c, _)| *c == context);
@@ -286,7 +415,7 @@ unsafe fn walk(
 
 /// The backtrace of the wasm code that has just called this host code.
 pub(crate) fn stack_backtrace() -> WasmBacktrace {
-    let newest = NEWEST.get();
+    let newest = newest();
     if newest.is_null() {
         return WasmBacktrace::new(Vec::new(), false);
     }
@@ -312,7 +441,7 @@ pub(crate) fn store_backtrace(store: &StoreOpaque, max: usize) -> WasmBacktrace 
     let context = store.context().as_ptr().cast_const();
     // SAFETY: whoever has a store that wasm is running in was called by that wasm, so that this
     // thread's newest activation has exited to the host; null is no activation.
-    let truncated = unsafe { walk(&mut pcs, NEWEST.get(), None, max, Some(context)) };
+    let truncated = unsafe { walk(&mut pcs, newest(), None, max, Some(context)) };
     resolve_frames(&pcs, truncated)
 }
 

@@ -6,6 +6,7 @@
 //! asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use bimetal_abi::{TrapCode, VmContextHeader, VmStoreContext};
 
 use super::activation::stack_backtrace;
 use super::store::{Pending, StoreOpaque};
+use crate::asynchronous::Pause;
 use crate::error::{Error, Result};
 use crate::store::StoreInner;
 
@@ -74,11 +76,11 @@ impl std::fmt::Debug for Signal {
 }
 
 /// What to do at a deadline, of a store whose type is forgotten.
-type AtDeadline = unsafe fn(*mut u8) -> Result<()>;
+type AtDeadline = unsafe fn(*mut u8) -> Result<Option<(Pause, u64)>>;
 
 /// # Safety
 /// `store` must be a `StoreInner<T>` that the caller has exclusively.
-unsafe fn at_deadline<T: 'static>(store: *mut u8) -> Result<()> {
+unsafe fn at_deadline<T: 'static>(store: *mut u8) -> Result<Option<(Pause, u64)>> {
     // SAFETY: the caller's promise.
     unsafe { (*store.cast::<StoreInner<T>>()).at_deadline() }
 }
@@ -89,8 +91,10 @@ pub(super) struct Metering {
     signal: Arc<Signal>,
     deadline: Option<u64>,
     at_deadline: AtDeadline,
-    /// Fuel that did not fit the counter.
+    /// Fuel that did not fit the counter, or is for after a pause.
     reserve: u64,
+    /// How much fuel the counter gets at a time, if programs yield in between.
+    interval: Option<u64>,
 }
 
 impl Metering {
@@ -100,6 +104,7 @@ impl Metering {
             deadline: None,
             at_deadline: at_deadline::<T>,
             reserve: 0,
+            interval: None,
         }
     }
 }
@@ -128,7 +133,8 @@ impl StoreOpaque {
     }
 
     pub(crate) fn set_fuel(&mut self, fuel: u64) {
-        let active = i64::try_from(fuel).unwrap_or(i64::MAX);
+        let most = self.metering.interval.unwrap_or(u64::MAX);
+        let active = i64::try_from(fuel.min(most)).unwrap_or(i64::MAX);
         self.metering.reserve = fuel - active as u64;
         // SAFETY: the context is ours, and no wasm code is running but what has called us.
         unsafe { (*self.context().as_ptr()).fuel = -active }
@@ -142,14 +148,21 @@ impl StoreOpaque {
         u64::try_from(left.max(0)).unwrap_or(u64::MAX)
     }
 
-    /// Moves fuel from the reserve; an error if there is too little.
-    fn refuel(&mut self) -> Result<()> {
+    /// Sets how much fuel is consumed between two pauses.
+    pub(crate) fn set_fuel_interval(&mut self, interval: Option<u64>) {
+        self.metering.interval = interval;
+        self.set_fuel(self.fuel());
+    }
+
+    /// Moves fuel from the reserve, and says for what to wait before it is used; an error if there
+    /// is too little.
+    fn refuel(&mut self) -> Result<Option<Pause>> {
         let fuel = self.fuel();
         if fuel == 0 {
             return Err(Error::new(TrapCode::OutOfFuel));
         }
         self.set_fuel(fuel);
-        Ok(())
+        Ok(self.metering.interval.map(|_| Pause::YIELD))
     }
 }
 
@@ -173,6 +186,19 @@ unsafe fn go_on_or_raise(vmctx: *mut VmContextHeader, f: impl FnOnce() -> Result
     unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
 }
 
+/// Lets a program wait.
+///
+/// # Safety
+/// `context` is of wasm code that has just called a builtin, nothing of its store is in use, and
+/// nothing of the embedder's is on the stack since then.
+unsafe fn wait(context: *mut VmStoreContext, what: &str, pause: Pause) -> Result<()> {
+    // SAFETY: the caller's promise; a pause is `Send`.
+    unsafe {
+        let here = StoreOpaque::from_context(context).fiber(what)?;
+        here.block_on(pin!(pause))
+    }
+}
+
 pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) {
     // SAFETY: called by wasm code. The store is reached anew for each step, the last of which is
     // the embedder's callback with the whole of it.
@@ -188,7 +214,10 @@ pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) {
             if wishes & Wish::Deadline as u32 != 0 {
                 let store = (*context).store;
                 let at_deadline = (*store.cast::<StoreOpaque>()).metering.at_deadline;
-                at_deadline(store)?;
+                if let Some((pause, ticks)) = at_deadline(store)? {
+                    wait(context, "yielding at a deadline", pause)?;
+                    StoreOpaque::from_context(context).set_deadline(ticks);
+                }
             }
             Ok(())
         });
@@ -198,6 +227,12 @@ pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) {
 pub(super) unsafe extern "C" fn out_of_fuel(vmctx: *mut VmContextHeader) {
     // SAFETY: called by wasm code.
     unsafe {
-        go_on_or_raise(vmctx, || StoreOpaque::from_context((*vmctx).store).refuel());
+        go_on_or_raise(vmctx, || {
+            let context = (*vmctx).store;
+            match StoreOpaque::from_context(context).refuel()? {
+                Some(pause) => wait(context, "yielding at an amount of fuel", pause),
+                None => Ok(()),
+            }
+        });
     }
 }

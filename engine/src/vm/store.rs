@@ -9,6 +9,7 @@ use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use bimetal_wasm::GlobalType;
 use cranelift_entity::{PrimaryMap, entity_impl};
 
+use super::fiber::Current;
 use super::host::HostFuncInstance;
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::Metering;
@@ -16,7 +17,7 @@ use super::memory::{LinearMemory, MemoryId};
 use super::table::{Table, TableId};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::limits::Request;
+use crate::limits::{Asked, Request};
 use crate::store::StoreInner;
 
 /// A store's identity, unique in the process.
@@ -89,10 +90,22 @@ impl Drop for Global {
 type AskLimiter = unsafe fn(*mut u8, Request) -> Result<bool>;
 
 /// # Safety
-/// `store` must be a `StoreInner<T>` that the caller has exclusively.
+/// `store` must be a `StoreInner<T>` that the caller has exclusively, called by its wasm.
 unsafe fn ask_limiter<T: 'static>(store: *mut u8, request: Request) -> Result<bool> {
     // SAFETY: the caller's promise.
-    unsafe { (*store.cast::<StoreInner<T>>()).ask_limiter(request) }
+    let inner = unsafe { &mut *store.cast::<StoreInner<T>>() };
+    let (opaque, data, limiter) = inner.limiter_parts();
+    let Some(limiter) = limiter else {
+        return Ok(true);
+    };
+    match limiter.ask(data, request)? {
+        Asked::Now(allowed) => Ok(allowed),
+        Asked::Soon(mut answer) => {
+            let here = opaque.fiber("the store's limiter")?;
+            // SAFETY: called by wasm; the future has the only part of the store that is in use.
+            unsafe { here.block_on(answer.as_mut()) }?
+        }
+    }
 }
 
 /// What stopped wasm code by way of `raise`.
@@ -110,6 +123,8 @@ pub struct StoreOpaque {
     /// Asks the limiter of the whole store, whose type is forgotten here.
     ask_limiter: AskLimiter,
     pub(super) metering: Metering,
+    /// What the store's code runs on, while it runs.
+    pub(super) fiber: Current,
     /// The caller context of calls from the host: a header without an instance.
     host_caller: NonNull<VmContextHeader>,
     // Dropped before the instances that their definitions are in.
@@ -156,6 +171,7 @@ impl StoreOpaque {
             context,
             ask_limiter: ask_limiter::<T>,
             metering: Metering::new::<T>(context),
+            fiber: Current::NONE,
             host_caller,
             memories: PrimaryMap::new(),
             tables: PrimaryMap::new(),
