@@ -3,7 +3,9 @@
 //! Two artifacts are interchangeable only if all of this is equal; the later image format and the
 //! cache key hash it.
 
-use bimetal_wasm::MemoryType;
+use std::sync::Arc;
+
+use bimetal_wasm::{MemoryType, OperatorCost};
 
 /// How a call to a function of the same module is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,12 +33,14 @@ pub struct Tunables {
     pub interrupts: bool,
     /// Whether code counts in `VmStoreContext.fuel` what it executes.
     pub fuel: bool,
+    /// How much it counts, if not the defaults.
+    pub operator_cost: Option<Arc<OperatorCost>>,
 }
 
 impl Tunables {
     /// What must be equal where code is compiled and where it runs, by name. The call mode is not
     /// among it: every function has an entry cell, whoever calls it directly.
-    pub fn facts(&self) -> [(&'static str, u64); 6] {
+    pub fn facts(&self) -> [(&'static str, u64); 7] {
         let Tunables {
             call_mode: _,
             memory_reservation,
@@ -45,6 +49,7 @@ impl Tunables {
             spectre_mitigation,
             interrupts,
             fuel,
+            ref operator_cost,
         } = *self;
         [
             ("memory reservation", memory_reservation),
@@ -53,6 +58,10 @@ impl Tunables {
             ("spectre mitigation", spectre_mitigation.into()),
             ("interrupts", interrupts.into()),
             ("fuel", fuel.into()),
+            (
+                "operator costs",
+                operator_cost.as_ref().map_or(0, |cost| cost.digest()),
+            ),
         ]
     }
 }
@@ -68,6 +77,7 @@ impl Default for Tunables {
             spectre_mitigation: true,
             interrupts: false,
             fuel: false,
+            operator_cost: None,
         }
     }
 }

@@ -26,6 +26,9 @@ pub struct Header {
     pub cpu_features: Vec<String>,
     /// What shaped the code: settings, tunables, features of WebAssembly.
     pub settings: BTreeMap<String, String>,
+    /// How many globals the module has, those that middleware added counted: the code relies on it.
+    #[serde(default)]
+    pub globals: u32,
     /// Parts of the module's binary that the seal does not cover, as start and end in ascending
     /// order: its code, which is only needed to compile it again, and custom sections.
     #[serde(default)]
@@ -68,6 +71,7 @@ impl Header {
             arch: arch.name().into(),
             cpu_features,
             settings: facts,
+            globals: 0,
             unsealed: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use bimetal_wasm::{DefinedFuncIndex, FuncType, MemoryIndex, Module, ValType};
 use cranelift_entity::PrimaryMap;
 
 use crate::code::{FunctionCode, TrampolineCode};
+use crate::middleware::{Instrumentation, MiddlewareError};
 
 /// How much work a compiler puts into a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,6 +58,9 @@ pub struct ModuleEnv {
     pub tunables: Tunables,
     /// The plan of every memory.
     pub memories: PrimaryMap<MemoryIndex, MemoryPlan>,
+    /// What says which instructions are compiled in the place of the module's, if something does.
+    /// Every compiler must do as it says.
+    pub instrumentation: Option<Arc<Instrumentation>>,
 }
 
 impl ModuleEnv {
@@ -77,6 +81,7 @@ impl ModuleEnv {
             offsets,
             tunables,
             memories,
+            instrumentation: None,
         })
     }
 }
@@ -168,6 +173,8 @@ pub enum CompileError {
     Unsupported(String),
     /// Past a limit of the implementation, such as the size of a function's code.
     Limit(String),
+    /// A middleware refused it, or is wrong.
+    Middleware(Box<MiddlewareError>),
     /// A defect of the compiler: never the program's fault.
     Bug(String),
 }
@@ -177,6 +184,7 @@ impl fmt::Display for CompileError {
         match self {
             CompileError::Unsupported(what) => write!(f, "not supported: {what}"),
             CompileError::Limit(what) => write!(f, "implementation limit: {what}"),
+            CompileError::Middleware(error) => error.fmt(f),
             CompileError::Bug(what) => write!(f, "compiler bug, please report it: {what}"),
         }
     }

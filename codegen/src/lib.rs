@@ -10,6 +10,7 @@
 
 pub mod code;
 pub mod compiler;
+pub mod middleware;
 pub mod sites;
 pub mod target;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bimetal_abi::Tunables;
 pub use bimetal_codegen::OptLevel;
+use bimetal_codegen::middleware::Middleware;
 use bimetal_codegen::{Arch, CpuFeatures, Settings, Target};
-use bimetal_wasm::Features;
+use bimetal_wasm::{Features, OperatorCost};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::vm::HOST_RESERVE;
@@ -40,6 +41,7 @@ pub struct Config {
     pub(crate) target: Option<Arch>,
     pub(crate) cpu: CpuFeatures,
     pub(crate) async_stacks: AsyncStacks,
+    pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
 }
 
 /// How stacks for asynchronous calls are made and kept.
@@ -112,6 +114,7 @@ impl Default for Config {
             target: None,
             cpu: CpuFeatures::Native,
             async_stacks: AsyncStacks::default(),
+            middlewares: Vec::new(),
         }
     }
 }
@@ -244,10 +247,41 @@ impl Config {
     }
 
     /// Whether programs consume fuel ([`Store::set_fuel`](crate::Store::set_fuel)): one unit for
-    /// each instruction that does something, and one for each call of a function; the same however
-    /// they are compiled. Off by default.
+    /// each instruction that does something, for each byte or element that one copies or fills, and
+    /// for each call of a function; the same however they are compiled. Off by default.
     pub fn consume_fuel(&mut self, consume: bool) -> &mut Self {
         self.tunables.fuel = consume;
+        self
+    }
+
+    /// How much fuel each instruction consumes, with [`Config::consume_fuel`].
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine, Linker, Module, OperatorCost, Store};
+    ///
+    /// let cost = OperatorCost { I32DivU: 25, ..OperatorCost::new() };
+    /// let engine = Engine::new(Config::new().consume_fuel(true).operator_cost(cost))?;
+    /// let module = Module::new(&engine, r#"(module
+    ///     (func (export "half") (param i32) (result i32)
+    ///         (i32.div_u (local.get 0) (i32.const 2))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// store.set_fuel(100)?;
+    /// let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+    /// let half = instance.get_typed_func::<i32, i32>(&mut store, "half")?;
+    /// half.call(&mut store, 8)?;
+    /// // One for the call, two for the operands.
+    /// assert_eq!(store.get_fuel()?, 100 - 1 - 2 - 25);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn operator_cost(&mut self, cost: OperatorCost) -> &mut Self {
+        self.tunables.operator_cost = Some(Arc::new(cost));
+        self
+    }
+
+    /// Adds a [middleware](crate::middleware), which sees all code before it is compiled. Of several
+    /// each sees what those that were added before it emitted.
+    pub fn middleware(&mut self, middleware: Arc<dyn Middleware>) -> &mut Self {
+        self.middlewares.push(middleware);
         self
     }
 
@@ -384,6 +418,7 @@ impl std::fmt::Debug for Config {
             .field("backtrace_details", &self.backtrace_details)
             .field("profiler", &self.profiler)
             .field("async_stacks", &self.async_stacks)
+            .field("middlewares", &self.middlewares)
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use bimetal_abi::TrapCode;
+use bimetal_codegen::middleware::MiddlewareError;
 
 use crate::backtrace::WasmBacktrace;
 
@@ -25,6 +26,8 @@ pub enum ErrorKind {
     Compile,
     /// A compiled module that is damaged, or made for something else.
     Image,
+    /// A module that a [middleware](crate::middleware) refused.
+    Refused,
     /// An import that is missing or does not match.
     Link,
     /// Wasm code trapped.
@@ -132,6 +135,11 @@ impl Error {
             match error {
                 bimetal_codegen::CompileError::Unsupported(_) => ErrorKind::Unsupported,
                 _ => ErrorKind::Compile,
+            }
+        } else if let Some(error) = cause.downcast_ref::<MiddlewareError>() {
+            match error.is_refusal() {
+                true => ErrorKind::Refused,
+                false => ErrorKind::Compile,
             }
         } else if cause.is::<crate::UnknownImportError>() {
             ErrorKind::Link

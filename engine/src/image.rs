@@ -5,8 +5,6 @@
 //! any of them can get a better version. How an image is loaded is in `vm/`: it is machine code
 //! from outside, and trusting it is the caller's decision.
 
-use std::sync::Arc;
-
 use bimetal_abi::CallMode;
 use bimetal_artifact::{Header, Image, ImageBuilder};
 use bimetal_codegen::{Arch, ModuleEnv};
@@ -25,7 +23,7 @@ impl Engine {
     /// As for [`Module::new`].
     pub fn precompile_module(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let wasm = bimetal_wasm::Module::new(bytes.to_vec(), &self.config().features)?;
-        self.compile_image(Arc::new(wasm))
+        self.compile_image(Module::environment(self, wasm)?)
     }
 
     /// Whether the bytes look like an image, as far as their beginning tells.
@@ -33,12 +31,12 @@ impl Engine {
         Image::is_elf(bytes)
     }
 
-    fn compile_image(&self, wasm: Arc<bimetal_wasm::Module>) -> Result<Vec<u8>> {
-        let mut tunables = self.tunables().clone();
-        tunables.call_mode = CallMode::Cell;
-        let env = ModuleEnv::new(wasm, tunables)?;
+    fn compile_image(&self, mut env: ModuleEnv) -> Result<Vec<u8>> {
+        env.tunables.call_mode = CallMode::Cell;
         let codes = compile_bodies(self, &env)?;
-        let mut builder = ImageBuilder::new(&env.module, self.image_header()?);
+        let mut header = self.image_header()?;
+        header.globals = env.module.globals.len() as u32;
+        let mut builder = ImageBuilder::new(&env.module, header);
         for code in codes {
             if !code.relocs.is_empty() {
                 return Err(Error::msg(
@@ -56,13 +54,22 @@ impl Engine {
         let arch = config.target.or_else(Arch::host);
         let arch = arch.ok_or_else(|| Error::usage("images do not exist for this machine"))?;
         let features = self.compiler().map(|compiler| compiler.cpu_features());
-        Ok(Header::new(
+        let mut header = Header::new(
             arch,
             features.unwrap_or_default(),
             &config.settings,
             self.tunables(),
             &config.features,
-        ))
+        );
+        for (i, middleware) in config.middlewares.iter().enumerate() {
+            let fingerprint = middleware.fingerprint().into_iter();
+            let fingerprint: String = fingerprint.map(|byte| format!("{byte:02x}")).collect();
+            let fact = format!("`{}` ({fingerprint})", middleware.name());
+            header
+                .settings
+                .insert(format!("middleware {}", i + 1), fact);
+        }
+        Ok(header)
     }
 }
 
@@ -73,7 +80,10 @@ impl Module {
     /// # Errors
     /// If a function cannot be compiled.
     pub fn serialize(&self) -> Result<Vec<u8>> {
-        self.engine().compile_image(self.env().module.clone())
+        let env = self.env();
+        let mut copy = ModuleEnv::new(env.module.clone(), env.tunables.clone())?;
+        copy.instrumentation = env.instrumentation.clone();
+        self.engine().compile_image(copy)
     }
 
     /// Whether its code comes from an image.

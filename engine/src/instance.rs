@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bimetal_wasm::GlobalIndex;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::externs::{Export, Extern};
 use crate::func::{Func, TypedFunc};
@@ -15,8 +17,8 @@ use crate::symbols::Printable;
 use crate::table::Table;
 use crate::types::{ExternType, ImportType};
 use crate::vm::{
-    HostFunc, ImportValue, InstanceId, StoreId, StoreOpaque, WasmParams, WasmResults, instantiate,
-    start,
+    GlobalId, HostFunc, ImportValue, InstanceId, StoreId, StoreOpaque, WasmParams, WasmResults,
+    instantiate, start,
 };
 
 /// A module with its own memories, tables and globals, in a store.
@@ -187,6 +189,11 @@ impl Instance {
     pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
         let mut store = store.as_context_mut();
         self.export(store.opaque(), name)
+    }
+
+    /// The global with this index in its module.
+    pub(crate) fn global_at(&self, store: &StoreOpaque, index: GlobalIndex) -> Option<GlobalId> {
+        self.expect(store).global(index)
     }
 
     pub(crate) fn export(&self, store: &StoreOpaque, name: &str) -> Option<Extern> {

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
 
+use bimetal_codegen::middleware::Instrumentation;
 use bimetal_codegen::{Dump, DumpSet, ModuleEnv};
 use bimetal_wasm::{CompositeType, DefinedFuncIndex, EntityIndex, FuncIndex};
 use cranelift_entity::EntityRef;
 
 use crate::engine::Engine;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::middleware::compile_error;
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
@@ -105,8 +107,25 @@ impl Module {
     /// # Errors
     /// Why not.
     pub fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
-        bimetal_wasm::Module::new(bytes.to_vec(), &engine.config().features)?;
+        let wasm = bimetal_wasm::Module::new(bytes.to_vec(), &engine.config().features)?;
+        if !engine.config().middlewares.is_empty() {
+            let env = Module::environment(engine, wasm)?;
+            crate::tier::show_all(&env, engine.config().parallel)?;
+        }
         Ok(())
+    }
+
+    /// The module as compilers see it.
+    pub(crate) fn environment(
+        engine: &Engine,
+        mut wasm: bimetal_wasm::Module,
+    ) -> Result<ModuleEnv> {
+        let middlewares = &engine.config().middlewares;
+        let instrumentation =
+            Instrumentation::new(middlewares, &mut wasm).map_err(compile_error)?;
+        let mut env = ModuleEnv::new(Arc::new(wasm), engine.tunables().clone())?;
+        env.instrumentation = instrumentation.map(Arc::new);
+        Ok(env)
     }
 
     /// A module whose functions are compiled now, as they are called, or already in an image.
@@ -116,7 +135,9 @@ impl Module {
         image: Option<ImageText>,
     ) -> Result<Module> {
         engine.for_this_machine()?;
-        let compile = image.is_none() && !engine.config().lazy;
+        let in_image = image.is_some();
+        let env = Module::environment(engine, wasm)?;
+        let wasm = &*env.module;
         let type_ids = wasm
             .types
             .values()
@@ -127,8 +148,7 @@ impl Module {
             .collect();
         let functions = wasm.bodies.len();
         let entry =
-            crate::tier::entry_cells(&wasm).context("cannot allocate memory for machine code")?;
-        let env = ModuleEnv::new(Arc::new(wasm), engine.tunables().clone())?;
+            crate::tier::entry_cells(wasm).context("cannot allocate memory for machine code")?;
         let inner = Arc::new_cyclic(|owner| ModuleInner {
             engine: engine.clone(),
             env,
@@ -138,8 +158,11 @@ impl Module {
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
         });
-        if compile {
-            crate::tier::compile_all(&inner)?;
+        match (in_image, engine.config().lazy) {
+            // It was shown when it was compiled.
+            (true, _) => {}
+            (false, true) => crate::tier::show_all(&inner.env, engine.config().parallel)?,
+            (false, false) => crate::tier::compile_all(&inner)?,
         }
         Ok(Module { inner })
     }
@@ -325,7 +348,9 @@ impl Module {
                 "function {func_index} is imported; it has no body"
             )));
         };
-        Ok(self.engine().compiler()?.dump(self.env(), defined, what)?)
+        let compiler = self.engine().compiler()?;
+        let dump = compiler.dump(self.env(), defined, what);
+        dump.map_err(compile_error)
     }
 }
 

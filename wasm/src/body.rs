@@ -8,6 +8,14 @@ pub use wasmparser::{
     VisitOperator, VisitSimdOperator,
 };
 
+/// The types that instructions name, as the decoder has them.
+pub mod types {
+    pub use wasmparser::{
+        AbstractHeapType, Catch, HeapType, MemArgTarget, Ordering, RefType, ResumeTable, TryTable,
+        V128, ValType,
+    };
+}
+
 use crate::module::Module;
 use crate::types::{DefinedFuncIndex, HeapType, ValType};
 

@@ -5,6 +5,7 @@
 //! data and names stay byte ranges of the binary. A refused module gives an [`Error`] with its
 //! offset and function, which names the proposal that is missing if that is all that is wrong
 //! (`diagnose.rs`). [`text`] is the text format both ways, [`inspect`] a summary for people.
+//! [`instrument`] validates what is compiled in the place of a body.
 //!
 //! **Invariant**: the only crate that names `wasmparser`, `wasmprinter` or `wat`; the floors above
 //! decode function bodies through [`body`].
@@ -13,10 +14,12 @@
 pub mod body;
 mod bytes;
 mod convert;
+mod cost;
 mod decode;
 mod diagnose;
 pub mod error;
 pub mod inspect;
+pub mod instrument;
 mod matching;
 pub mod module;
 mod names;
@@ -26,6 +29,7 @@ pub mod types;
 mod usage;
 
 pub use bytes::Bytes;
+pub use cost::{OperatorCost, VariableOperatorCost};
 pub use error::{Error, ErrorKind, Result};
 pub use module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
+use crate::middleware::compile_error;
 use crate::module::{ModuleInner, describe};
 
 /// Which functions of a module are compiled, or being.
@@ -127,6 +128,7 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
     let code = module.engine.with_compiler(|compiler, scratch| {
         compiler
             .function(&module.env, func, scratch)
+            .map_err(compile_error)
             .with_context(|| format!("cannot compile {}", module.describe(func)))
     })?;
     if !code.relocs.is_empty() {
@@ -153,6 +155,26 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
     Ok(code)
 }
 
+/// Shows all functions of a module to the middlewares that may refuse them.
+pub(crate) fn show_all(env: &ModuleEnv, parallel: bool) -> Result<()> {
+    let Some(instrumentation) = &env.instrumentation else {
+        return Ok(());
+    };
+    if !instrumentation.may_refuse() {
+        return Ok(());
+    }
+    let functions: Vec<DefinedFuncIndex> = env.module.bodies.keys().collect();
+    let show = |&func: &DefinedFuncIndex| {
+        let shown = instrumentation.check(&env.module, func);
+        shown.map_err(compile_error)
+    };
+    // The first error in the order of functions, so that it is always the same one.
+    match parallel {
+        true => compile_parallel(&functions, show).map(drop),
+        false => functions.iter().try_for_each(show),
+    }
+}
+
 /// Compiles all functions of a module and publishes them.
 pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
     let codes = compile_bodies(&module.engine, &module.env)?;
@@ -174,6 +196,7 @@ pub(crate) fn compile_bodies(engine: &Engine, env: &ModuleEnv) -> Result<Vec<Fun
         let code = engine.with_compiler(|compiler, scratch| {
             compiler
                 .function(env, func, scratch)
+                .map_err(compile_error)
                 .with_context(|| format!("cannot compile {}", describe(wasm, func)))
         })?;
         if let Some(progress) = progress {
@@ -197,14 +220,14 @@ pub(crate) fn compile_bodies(engine: &Engine, env: &ModuleEnv) -> Result<Vec<Fun
 
 /// Compiles on all cores. Large functions are taken as they come, but no thread is left with a
 /// long tail: work is handed out one function at a time.
-fn compile_parallel(
+fn compile_parallel<R: Send>(
     functions: &[DefinedFuncIndex],
-    compile: impl Fn(&DefinedFuncIndex) -> Result<FunctionCode> + Sync,
-) -> Result<Vec<FunctionCode>> {
+    compile: impl Fn(&DefinedFuncIndex) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let failed = AtomicUsize::new(usize::MAX);
     let threads = rayon::current_num_threads().min(functions.len()).max(1);
-    let mut results: Vec<(usize, Result<FunctionCode>)> = (0..threads)
+    let mut results: Vec<(usize, Result<R>)> = (0..threads)
         .into_par_iter()
         .with_max_len(1)
         .flat_map_iter(|_| {

@@ -175,6 +175,12 @@ impl Module {
             .collect::<Result<Vec<_>, ImageError>>()?;
         let features = &engine.config().features;
         let wasm = bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies)?;
-        Module::from_wasm(engine, wasm, Some(ImageText::new(image, file)?))
+        let globals = header.globals;
+        let module = Module::from_wasm(engine, wasm, Some(ImageText::new(image, file)?))?;
+        if module.wasm().globals.len() != globals as usize {
+            let what = "its globals are others than those it was compiled with".into();
+            return Err(ImageError::Mismatch(what).into());
+        }
+        Ok(module)
     }
 }

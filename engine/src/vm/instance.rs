@@ -106,6 +106,11 @@ impl InstanceData {
         })
     }
 
+    /// The global with this index.
+    pub(crate) fn global(&self, index: GlobalIndex) -> Option<GlobalId> {
+        self.globals.get(index).copied()
+    }
+
     /// The instance of a context.
     ///
     /// # Safety

@@ -11,11 +11,13 @@
 //! or before a call. So a fault of the machine (a load that is out of bounds, a division by zero)
 //! leaves the fuel as it was at the last of these points; it is the same each time.
 
+use bimetal_codegen::CompileError;
+use bimetal_wasm::VariableOperatorCost;
 use bimetal_wasm::body::Operator;
 
 use crate::graph::{Imm, Inst, Op, Type};
 
-use super::{Builder, Var};
+use super::{Builder, Result, Var};
 
 /// The fuel of the function that is being built.
 #[derive(Clone, Copy)]
@@ -27,8 +29,7 @@ pub(super) struct Fuel {
     stored: bool,
 }
 
-/// What executing an instruction costs, after Wasmtime's model: what generates no code is free,
-/// and so is structure; branches with a condition and everything else cost one.
+/// The defaults of [`bimetal_wasm::OperatorCost`], without looking them up.
 fn cost(operator: &Operator<'_>) -> i64 {
     match operator {
         Operator::Nop | Operator::Drop => 0,
@@ -37,6 +38,11 @@ fn cost(operator: &Operator<'_>) -> i64 {
         _ => 1,
     }
 }
+
+const DEFAULT_VARIABLE: VariableOperatorCost = VariableOperatorCost::new();
+
+/// So that 2^32 units do not exceed the counter.
+const MAX_PER_UNIT: u32 = 1 << 30;
 
 /// An empty function costs something too.
 const ENTRY_COST: i64 = 1;
@@ -98,8 +104,52 @@ impl Builder<'_> {
     /// Counts an instruction.
     pub(super) fn charge(&mut self, operator: &Operator<'_>) {
         if let Some(fuel) = &mut self.fuel {
-            fuel.pending += cost(operator);
+            fuel.pending += match &self.env.tunables.operator_cost {
+                None => cost(operator),
+                Some(table) => i64::from(table.cost(operator)),
+            };
         }
+    }
+
+    /// Charges an instruction that does as much as its uppermost operand says, before it does
+    /// anything. Each has a check: two in a row could exceed the counter otherwise.
+    pub(super) fn charge_variable(&mut self, operator: &Operator<'_>) -> Result<()> {
+        let Some(Fuel { var, .. }) = self.fuel else {
+            return Ok(());
+        };
+        let per_unit = match &self.env.tunables.operator_cost {
+            None => DEFAULT_VARIABLE.per_unit(operator),
+            Some(table) => table.variable.per_unit(operator),
+        };
+        if per_unit == 0 {
+            return Ok(());
+        }
+        let units = self.peek()?;
+        if self.graph.ty(units) != Type::I32 {
+            return Err(CompileError::Unsupported("fuel for 64-bit operands".into()));
+        }
+        self.charge_pending();
+        let per_unit = i64::from(per_unit.min(MAX_PER_UNIT));
+        self.constant(Op::I64Const, Imm::I64(per_unit), Type::I64);
+        let per_unit = self.pop()?;
+        let before = self.ssa.get(self.graph, var);
+        let mut compute = |op, args: &[_]| {
+            let ty = [Type::I64];
+            let inst = self
+                .graph
+                .push_inst(self.block, op, args, Imm::None, None, &ty);
+            self.graph.result(inst)
+        };
+        let units = compute(Op::I64ExtendI32U, &[units]);
+        let amount = compute(Op::I64Mul, &[units, per_unit]);
+        let after = compute(Op::I64Add, &[before, amount]);
+        self.ssa.set(var, after);
+        if let Some(fuel) = &mut self.fuel {
+            fuel.stored = false;
+        }
+        self.store_fuel();
+        self.check_fuel();
+        Ok(())
     }
 
     /// A new block begins: nothing is pending, and what the store holds is not known.

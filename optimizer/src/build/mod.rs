@@ -30,6 +30,7 @@ mod tests;
 
 use std::mem::take;
 
+use bimetal_codegen::middleware::InstrumentedBody;
 use bimetal_codegen::{CompileError, ModuleEnv};
 use bimetal_wasm::body::{self, Operator, OperatorsReader, OperatorsReaderAllocations};
 use bimetal_wasm::{DefinedFuncIndex, FuncType, ValType};
@@ -238,6 +239,10 @@ impl<'a> Builder<'a> {
         let ty = module.func_type(module.func_index(body.func));
         let reader = module.body_reader(body.func);
         let malformed = |_| bug("a body that does not decode");
+        let instrumentation = self.env.instrumentation.as_ref();
+        let instrumented = instrumentation
+            .map(|all| all.body(module, body.func))
+            .transpose()?;
 
         let outer = self.body;
         self.body = BodyState {
@@ -259,25 +264,20 @@ impl<'a> Builder<'a> {
                 (0..count).for_each(|i| self.ssa.set(Var(first.0 + i), zero));
             }
         }
+        for &ty in instrumented.iter().flat_map(InstrumentedBody::locals) {
+            let ty = value_type(ty)?;
+            let var = self.ssa.declare(1, ty);
+            let zero = self.ssa.zero_of(self.graph, ty);
+            self.ssa.set(var, zero);
+        }
 
         let code = reader
             .get_binary_reader_for_operators()
             .map_err(malformed)?;
         let mut operators = OperatorsReader::new_with_allocs(code, take(&mut self.reader.0));
-        let mut skipped = 0u32;
-        while self.frames.len() > self.body.frames {
-            self.offset = operators.original_position() as u32;
-            // Not moved out of the result: that would cost as much as decoding it.
-            let read = operators.read();
-            let Ok(operator) = &read else {
-                return Err(bug("a body that does not decode"));
-            };
-            if self.reachable {
-                self.operator(operator)?;
-                self.check_limits()?;
-            } else {
-                self.skip(operator, &mut skipped)?;
-            }
+        match instrumented {
+            None => self.operators(&mut operators)?,
+            Some(body) => self.instrumented(&mut operators, body)?,
         }
         self.ssa.undeclare(self.body.locals);
         self.body = outer;
@@ -287,6 +287,61 @@ impl<'a> Builder<'a> {
             true => Ok(()),
             false => Err(bug("code after the end")),
         }
+    }
+
+    /// The instructions of a body as they are.
+    fn operators(&mut self, operators: &mut OperatorsReader<'_>) -> Result<()> {
+        let mut skipped = 0u32;
+        while self.frames.len() > self.body.frames {
+            self.offset = operators.original_position() as u32;
+            // Not moved out of the result: that would cost as much as decoding it.
+            let read = operators.read();
+            let Ok(operator) = &read else {
+                return Err(bug("a body that does not decode"));
+            };
+            if self.reachable {
+                self.charge(operator);
+                self.operator(operator)?;
+                self.check_limits()?;
+            } else {
+                self.skip(operator, &mut skipped)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The instructions that middlewares make of a body's. Fuel is for the body's.
+    fn instrumented<'b>(
+        &mut self,
+        operators: &mut OperatorsReader<'b>,
+        mut body: InstrumentedBody<'b>,
+    ) -> Result<()> {
+        let mut skipped = 0u32;
+        self.offset = operators.original_position() as u32;
+        self.emitted(body.enter(self.offset)?, &mut skipped)?;
+        while !operators.eof() {
+            self.offset = operators.original_position() as u32;
+            let Ok(operator) = operators.read() else {
+                return Err(bug("a body that does not decode"));
+            };
+            if self.reachable {
+                self.charge(&operator);
+            }
+            self.emitted(body.operator(operator, self.offset)?, &mut skipped)?;
+        }
+        body.finish(self.offset)
+    }
+
+    fn emitted(&mut self, operators: &[Operator<'_>], skipped: &mut u32) -> Result<()> {
+        for operator in operators {
+            if self.reachable {
+                self.operator(operator)?;
+                self.check_limits()?;
+            } else {
+                self.skip(operator, skipped)?;
+            }
+        }
+        Ok(())
     }
 
     fn check_limits(&self) -> Result<()> {
@@ -319,7 +374,6 @@ impl<'a> Builder<'a> {
     }
 
     fn operator(&mut self, operator: &Operator<'_>) -> Result<()> {
-        self.charge(operator);
         match operator {
             Operator::LocalGet { local_index } => {
                 let var = Var(self.body.locals + local_index);
@@ -379,6 +433,7 @@ impl<'a> Builder<'a> {
         if let Some(op) = numeric::plain(operator) {
             return self.plain(op);
         }
+        self.charge_variable(operator)?;
         let done = self.memory_operator(operator)?
             || self.simd_operator(operator)?
             || self.table_operator(operator)?
