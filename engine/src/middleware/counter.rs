@@ -188,73 +188,111 @@ fn is_structure(operator: &Operator<'_>) -> bool {
 /// Whether what follows may be executed another number of times than what was before, or somebody
 /// may look at the count meanwhile.
 fn ends_row(operator: &Operator<'_>) -> bool {
-    match operator {
+    matches!(
+        operator,
         Operator::Loop { .. }
-        | Operator::If { .. }
-        | Operator::Else
-        | Operator::End
-        | Operator::TryTable { .. }
-        | Operator::Br { .. }
-        | Operator::BrIf { .. }
-        | Operator::BrTable { .. }
-        | Operator::BrOnNull { .. }
-        | Operator::BrOnNonNull { .. }
-        | Operator::BrOnCast { .. }
-        | Operator::BrOnCastFail { .. }
-        | Operator::Return
-        | Operator::Unreachable
-        | Operator::Call { .. }
-        | Operator::CallIndirect { .. }
-        | Operator::CallRef { .. }
-        | Operator::ReturnCall { .. }
-        | Operator::ReturnCallIndirect { .. }
-        | Operator::ReturnCallRef { .. }
-        | Operator::Throw { .. }
-        | Operator::ThrowRef => true,
-        _ => false,
-    }
+            | Operator::If { .. }
+            | Operator::Else
+            | Operator::End
+            | Operator::TryTable { .. }
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::BrOnNull { .. }
+            | Operator::BrOnNonNull { .. }
+            | Operator::BrOnCast { .. }
+            | Operator::BrOnCastFail { .. }
+            | Operator::Return
+            | Operator::Unreachable
+            | Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::CallRef { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+    )
 }
 
 /// Whether it certainly does not trap. What is missing here costs speed, no more.
 fn is_harmless(operator: &Operator<'_>) -> bool {
-    match operator {
+    matches!(
+        operator,
         Operator::LocalGet { .. }
-        | Operator::LocalSet { .. }
-        | Operator::LocalTee { .. }
-        | Operator::GlobalGet { .. }
-        | Operator::GlobalSet { .. }
-        | Operator::I32Const { .. }
-        | Operator::I64Const { .. }
-        | Operator::F32Const { .. }
-        | Operator::F64Const { .. }
-        | Operator::V128Const { .. }
-        | Operator::Nop
-        | Operator::Drop
-        | Operator::Block { .. }
-        | Operator::Select
-        | Operator::TypedSelect { .. }
-        | Operator::RefNull { .. }
-        | Operator::RefFunc { .. }
-        | Operator::RefIsNull
-        | Operator::MemorySize { .. }
-        | Operator::TableSize { .. } => true,
-        Operator::I32Eqz | Operator::I32Eq | Operator::I32Ne => true,
-        Operator::I32LtS | Operator::I32LtU | Operator::I32GtS | Operator::I32GtU => true,
-        Operator::I32LeS | Operator::I32LeU | Operator::I32GeS | Operator::I32GeU => true,
-        Operator::I64Eqz | Operator::I64Eq | Operator::I64Ne => true,
-        Operator::I64LtS | Operator::I64LtU | Operator::I64GtS | Operator::I64GtU => true,
-        Operator::I64LeS | Operator::I64LeU | Operator::I64GeS | Operator::I64GeU => true,
-        Operator::I32Add | Operator::I32Sub | Operator::I32Mul => true,
-        Operator::I32And | Operator::I32Or | Operator::I32Xor => true,
-        Operator::I32Shl | Operator::I32ShrS | Operator::I32ShrU => true,
-        Operator::I32Rotl | Operator::I32Rotr => true,
-        Operator::I64Add | Operator::I64Sub | Operator::I64Mul => true,
-        Operator::I64And | Operator::I64Or | Operator::I64Xor => true,
-        Operator::I64Shl | Operator::I64ShrS | Operator::I64ShrU => true,
-        Operator::I64Rotl | Operator::I64Rotr => true,
-        Operator::I32WrapI64 | Operator::I64ExtendI32S | Operator::I64ExtendI32U => true,
-        Operator::F32Add | Operator::F32Sub | Operator::F32Mul | Operator::F32Div => true,
-        Operator::F64Add | Operator::F64Sub | Operator::F64Mul | Operator::F64Div => true,
-        _ => false,
-    }
+            | Operator::LocalSet { .. }
+            | Operator::LocalTee { .. }
+            | Operator::GlobalGet { .. }
+            | Operator::GlobalSet { .. }
+            | Operator::I32Const { .. }
+            | Operator::I64Const { .. }
+            | Operator::F32Const { .. }
+            | Operator::F64Const { .. }
+            | Operator::V128Const { .. }
+            | Operator::Nop
+            | Operator::Drop
+            | Operator::Block { .. }
+            | Operator::Select
+            | Operator::TypedSelect { .. }
+            | Operator::RefNull { .. }
+            | Operator::RefFunc { .. }
+            | Operator::RefIsNull
+            | Operator::MemorySize { .. }
+            | Operator::TableSize { .. }
+            | Operator::I32Eqz
+            | Operator::I32Eq
+            | Operator::I32Ne
+            | Operator::I32LtS
+            | Operator::I32LtU
+            | Operator::I32GtS
+            | Operator::I32GtU
+            | Operator::I32LeS
+            | Operator::I32LeU
+            | Operator::I32GeS
+            | Operator::I32GeU
+            | Operator::I64Eqz
+            | Operator::I64Eq
+            | Operator::I64Ne
+            | Operator::I64LtS
+            | Operator::I64LtU
+            | Operator::I64GtS
+            | Operator::I64GtU
+            | Operator::I64LeS
+            | Operator::I64LeU
+            | Operator::I64GeS
+            | Operator::I64GeU
+            | Operator::I32Add
+            | Operator::I32Sub
+            | Operator::I32Mul
+            | Operator::I32And
+            | Operator::I32Or
+            | Operator::I32Xor
+            | Operator::I32Shl
+            | Operator::I32ShrS
+            | Operator::I32ShrU
+            | Operator::I32Rotl
+            | Operator::I32Rotr
+            | Operator::I64Add
+            | Operator::I64Sub
+            | Operator::I64Mul
+            | Operator::I64And
+            | Operator::I64Or
+            | Operator::I64Xor
+            | Operator::I64Shl
+            | Operator::I64ShrS
+            | Operator::I64ShrU
+            | Operator::I64Rotl
+            | Operator::I64Rotr
+            | Operator::I32WrapI64
+            | Operator::I64ExtendI32S
+            | Operator::I64ExtendI32U
+            | Operator::F32Add
+            | Operator::F32Sub
+            | Operator::F32Mul
+            | Operator::F32Div
+            | Operator::F64Add
+            | Operator::F64Sub
+            | Operator::F64Mul
+            | Operator::F64Div
+    )
 }
