@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use bimetal::Result;
+use bimetal::{Config, Engine, Module, Result};
 use bimetal_artifact::{Header, Image};
 use bimetal_wasm::inspect::{SectionSummary, Summary};
 use serde::Serialize;
@@ -19,7 +19,7 @@ const LARGEST: usize = 10;
 
 #[derive(Serialize)]
 struct Report {
-    environment: &'static str,
+    environment: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<ImageSummary>,
     #[serde(flatten)]
@@ -84,8 +84,11 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
         load::Loaded::Module(module) => (module, None),
         load::Loaded::Image(module, image) => (module, Some(image)),
     };
+    // Nothing is compiled: also what was compiled for another machine can be looked at.
+    let engine = Engine::new(Config::new().lazy(true))?;
+    let program = Module::from_binary(&engine, &module.bytes)?;
     let mut report = Report {
-        environment: environment::recognise(&module).name(),
+        environment: environment::known().recognise(&program).name().to_owned(),
         image: image.map(|image| ImageSummary::new(&image)),
         summary: Summary::new(&module, LARGEST),
     };

@@ -49,7 +49,7 @@ pub fn report(error: &Error) -> ExitCode {
 
 /// What the system passes on of a guest's exit code, its low eight bits; but a failure must not
 /// become a success.
-fn exit_code(code: u32) -> u8 {
+pub fn exit_code(code: u32) -> u8 {
     match code as u8 {
         0 if code != 0 => 1,
         low => low,

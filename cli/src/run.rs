@@ -9,13 +9,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use bimetal::environment::{Environment, Environments, Outcome};
 use bimetal::{
-    Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result, Store,
+    AsContextMut, Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result,
+    Store,
 };
 use bimetal_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxBuilder};
 
 use crate::args::{Profile, RunArgs};
-use crate::environment::{self, Environment, Host, Started};
+use crate::environment::{self, Host};
 use crate::output::{self, Log};
 use crate::progress::CompileProgress;
 use crate::{invoke, load};
@@ -32,7 +34,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let file = Path::new(file);
 
     let (engine, module) = load_program(args, file, log)?;
-    let environment = environment::recognise(module.wasm());
+    let environments = environment::known();
+    let environment = environments.recognise(&module);
     log.say(format_args!("environment: {}", environment.name()));
     if args.compile_only {
         return Ok(ExitCode::SUCCESS);
@@ -51,9 +54,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     // What is preloaded has start functions too.
     let outcome = args.limits.within(&mut store, |store| {
         for (name, file) in &args.preload {
-            preload(&mut linker, store, name, file, log)?;
+            preload(&environments, &mut linker, store, name, file, log)?;
         }
-        environment::check_imports(&module, &linker, store).with_context(|| cannot_link(args))?;
+        environment::check_imports(&module, &linker).with_context(|| cannot_link(args))?;
         execute(args, &module, environment, &linker, store, guest_args)
     });
     log.say(format_args!("ran for {:.3?}", start.elapsed()));
@@ -151,7 +154,7 @@ fn compiled(module: &Module) -> String {
 fn execute(
     args: &RunArgs,
     module: &Module,
-    environment: &dyn Environment,
+    environment: &dyn Environment<Host>,
     linker: &Linker<Host>,
     store: &mut Store<Host>,
     guest_args: &[std::ffi::OsString],
@@ -163,7 +166,7 @@ fn execute(
             _ => error,
         })?;
     if let Some(name) = &args.invoke {
-        environment.initialize(store, instance)?;
+        environment.initialize(store.as_context_mut(), instance)?;
         let texts: Vec<String> = guest_args
             .iter()
             .map(|arg| arg.to_string_lossy().into_owned())
@@ -176,11 +179,11 @@ fn execute(
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    match environment.start(store, instance)? {
-        Started::Finished => Ok(ExitCode::SUCCESS),
+    match environment.start(store.as_context_mut(), instance)? {
+        Outcome::Finished(status) => Ok(ExitCode::from(output::exit_code(status))),
         // Its start function was all that it is for, or else the user has to say what to call.
-        Started::Waiting if module.wasm().start.is_some() => Ok(ExitCode::SUCCESS),
-        Started::Waiting => Err(nothing_to_run(module, environment)),
+        Outcome::Waiting if module.wasm().start.is_some() => Ok(ExitCode::SUCCESS),
+        Outcome::Waiting => Err(nothing_to_run(module, environment)),
     }
 }
 
@@ -190,7 +193,7 @@ fn cannot_link(args: &RunArgs) -> String {
     format!("`{name}` cannot be linked")
 }
 
-fn nothing_to_run(module: &Module, environment: &dyn Environment) -> Error {
+fn nothing_to_run(module: &Module, environment: &dyn Environment<Host>) -> Error {
     let functions = invoke::functions(module);
     let what = environment.name();
     Error::msg(if functions.is_empty() {
@@ -205,6 +208,7 @@ fn nothing_to_run(module: &Module, environment: &dyn Environment) -> Error {
 
 /// Makes a module's exports importable under `name`.
 fn preload(
+    environments: &Environments<Host>,
     linker: &mut Linker<Host>,
     store: &mut Store<Host>,
     name: &str,
@@ -213,7 +217,7 @@ fn preload(
 ) -> Result<()> {
     let what = || format!("`{}` cannot be preloaded", load::display_name(file));
     let module = load::program(store.engine(), file, false)?;
-    let environment = environment::recognise(module.wasm());
+    let environment = environments.recognise(&module);
     log.say(format_args!(
         "preloading `{name}` from {}, environment: {}",
         load::display_name(file),
@@ -224,9 +228,11 @@ fn preload(
     linker.allow_shadowing(true);
     let mut own = linker.clone();
     environment.link(&mut own).with_context(what)?;
-    environment::check_imports(&module, &own, store).with_context(what)?;
+    environment::check_imports(&module, &own).with_context(what)?;
     let instance = own.instantiate(&mut *store, &module).with_context(what)?;
-    environment.initialize(store, instance).with_context(what)?;
+    environment
+        .initialize(store.as_context_mut(), instance)
+        .with_context(what)?;
     linker
         .instance(&mut *store, name, instance)
         .with_context(what)?;

@@ -29,6 +29,7 @@ mod caller;
 mod config;
 mod coredump;
 mod engine;
+pub mod environment;
 pub mod error;
 mod externs;
 mod func;

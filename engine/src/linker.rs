@@ -516,11 +516,23 @@ impl<T: 'static> Linker<T> {
         Ok(Func::wrap(store, || {}))
     }
 
-    /// Whether all that `module` imports is defined.
-    pub fn defines_all(&self, module: &Module) -> bool {
+    /// What `module` imports and is not defined.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Linker, Module};
+    ///
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, r#"(module (import "a" "f" (func)) (import "a" "g" (func)))"#)?;
+    /// let mut linker = Linker::<()>::new(&engine);
+    /// linker.func_wrap("a", "f", || {})?;
+    /// let missing: Vec<&str> = linker.unknown_imports(&module).map(|import| import.name()).collect();
+    /// assert_eq!(missing, ["g"]);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn unknown_imports<'m>(&self, module: &'m Module) -> impl Iterator<Item = ImportType<'m>> {
         module
             .imports()
-            .all(|import| self.definition(import.module, import.name).is_some())
+            .filter(|import| self.definition(import.module, import.name).is_none())
     }
 
     /// Instantiates a module with what is defined.

@@ -416,3 +416,47 @@ fn names_cannot_move_the_cursor() {
     assert!(text.contains("[31m"), "{text}");
     assert!(!text.contains(['\x1b', '\r']), "{text:?}");
 }
+
+#[test]
+fn the_surest_environment_has_a_module() -> Result<()> {
+    use bimetal::environment::{Confidence, Environment, Environments, Outcome};
+
+    struct Kind(&'static str, Confidence);
+
+    impl Environment<()> for Kind {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn recognises(&self, _: &Module) -> Confidence {
+            self.1
+        }
+
+        fn link(&self, _: &mut Linker<()>) -> Result<()> {
+            Ok(())
+        }
+
+        fn start(&self, _: StoreContextMut<'_, ()>, _: Instance) -> Result<Outcome> {
+            Ok(Outcome::Finished(self.1 as u32))
+        }
+    }
+
+    let engine = Engine::default();
+    let module = Module::new(&engine, "(module)")?;
+    let mut environments = Environments::new();
+    let mut store = Store::new(&engine, ());
+    assert_eq!(environments.recognise(&module).name(), "bare module");
+    assert_eq!(environments.run(&mut store, &module)?, Outcome::Waiting);
+    environments.add(Kind("not at all", Confidence::No));
+    assert_eq!(environments.recognise(&module).name(), "bare module");
+    environments.add(Kind("as possible", Confidence::Possible));
+    assert_eq!(environments.recognise(&module).name(), "as possible");
+    environments.add(Kind("sure", Confidence::Certain));
+    environments.add(Kind("less sure", Confidence::Likely));
+    assert_eq!(environments.recognise(&module).name(), "sure");
+    assert_eq!(environments.run(&mut store, &module)?, Outcome::Finished(3));
+    environments.add(Kind("as sure, and later", Confidence::Certain));
+    assert_eq!(environments.recognise(&module).name(), "as sure, and later");
+    assert_eq!(environments.iter().count(), 6);
+    Ok(())
+}

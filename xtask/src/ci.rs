@@ -12,14 +12,14 @@ use clap::Parser;
 
 use crate::process::{root, shown};
 
-/// Check everything that a change must pass: format, lints, tests.
+/// Check everything that a change must pass: format, lints, documentation, tests.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Go on after a stage that failed, to see all that is wrong
     #[arg(long)]
     keep_going: bool,
-    /// Only the stages with these names: fmt, clippy, test, examples
-    #[arg(value_parser = ["fmt", "clippy", "test", "examples"])]
+    /// Only the stages with these names: fmt, clippy, doc, test, examples
+    #[arg(value_parser = ["fmt", "clippy", "doc", "test", "examples"])]
     stages: Vec<String>,
 }
 
@@ -45,6 +45,14 @@ fn stages() -> Result<Vec<(&'static str, Vec<Command>)>> {
         })
         .collect();
     examples.sort();
+    // The libraries': the program is called what the library is.
+    let mut documentation =
+        cargo("doc --workspace --no-deps --locked --exclude bimetal-cli --exclude xtask");
+    // A module's story may point at what is inside of it.
+    documentation.env(
+        "RUSTDOCFLAGS",
+        "-D warnings -A rustdoc::private_intra_doc_links",
+    );
     Ok(vec![
         ("fmt", vec![cargo("fmt --all --check")]),
         (
@@ -53,6 +61,7 @@ fn stages() -> Result<Vec<(&'static str, Vec<Command>)>> {
                 "clippy --workspace --all-targets --locked -- -D warnings",
             )],
         ),
+        ("doc", vec![documentation]),
         ("test", vec![cargo("test --workspace --locked")]),
         ("examples", examples.into_iter().map(Command::new).collect()),
     ])

@@ -18,6 +18,7 @@ mod args;
 mod clock;
 mod descriptors;
 mod dir;
+mod environment;
 mod errno;
 mod fd;
 mod io;
@@ -36,6 +37,7 @@ pub use args::{args_get, args_sizes_get, environ_get, environ_sizes_get};
 pub use clock::{clock_res_get, clock_time_get};
 pub(crate) use descriptors::Descriptors;
 pub use dir::{fd_prestat_dir_name, fd_prestat_get, fd_readdir};
+pub use environment::{Command, Reactor, add_to_environments};
 pub use errno::Errno;
 pub use fd::{
     fd_advise, fd_allocate, fd_close, fd_datasync, fd_fdstat_get, fd_fdstat_set_flags,

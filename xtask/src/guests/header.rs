@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) struct Case {
     /// Preopened directories in order.
     pub(crate) dirs: Vec<Dir>,
-    /// Arguments after argv[0]; `{root}` stands for the fixture's absolute path.
+    /// Arguments after `argv[0]`; `{root}` stands for the fixture's absolute path.
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) stdin: String,
