@@ -334,16 +334,12 @@ fn a_nested_future_can_be_leaked_or_dropped_while_the_outer_goes_on() {
                     let inner = inner.unwrap().typed::<i32, i32>(&caller)?;
                     for _ in 0..2 {
                         let mut leaked = Box::pin(inner.call_async(&mut caller, 1));
-                        poll_fn(|task| {
-                            Poll::Ready(assert!(leaked.as_mut().poll(task).is_pending()))
-                        })
-                        .await;
+                        let polled = poll_fn(|task| Poll::Ready(leaked.as_mut().poll(task)));
+                        assert!(polled.await.is_pending());
                         mem::forget(leaked);
                         let mut dropped = Box::pin(inner.call_async(&mut caller, 1));
-                        poll_fn(|task| {
-                            Poll::Ready(assert!(dropped.as_mut().poll(task).is_pending()))
-                        })
-                        .await;
+                        let polled = poll_fn(|task| Poll::Ready(dropped.as_mut().poll(task)));
+                        assert!(polled.await.is_pending());
                         drop(dropped);
                         tokio::task::yield_now().await;
                     }
