@@ -10,7 +10,7 @@ use object::{Endianness, Object, ObjectSection};
 
 use crate::error::ImageError;
 use crate::header::{FORMAT, Header};
-use crate::seal::{self, DIGEST, SEAL, Sealed};
+use crate::seal::{self, DIGEST, KEY, SEAL, Sealed};
 use crate::section;
 
 /// Where the parts of a function are: its code in the text, its sites in their section, its body
@@ -72,9 +72,21 @@ pub struct Function<'a> {
     pub body: Range<usize>,
     sites: &'a [u8],
     digest: &'a [u8],
+    body_digest: &'a [u8],
 }
 
 impl Function<'_> {
+    /// Whether the image has no code for it.
+    pub fn is_missing(&self) -> bool {
+        self.code.is_empty()
+    }
+
+    /// Whether it was compiled from a body of these bytes. What else its code depends on is the
+    /// module's: types, imports, and what there is of each kind.
+    pub fn was_compiled_from(&self, body: &[u8]) -> bool {
+        seal::body(body) == self.body_digest
+    }
+
     /// Whether `code`, its code as it will run, and its side table are what was written.
     ///
     /// # Errors
@@ -114,7 +126,19 @@ impl Image {
     /// [`ImageError::NotAnImage`], [`ImageError::Damaged`], or [`ImageError::Version`] if the
     /// format is another.
     pub fn open(bytes: impl Into<Bytes>) -> Result<Image, ImageError> {
-        let bytes = bytes.into();
+        Image::open_sealed(bytes.into(), None)
+    }
+
+    /// Opens an image that was sealed with a key, which only those have who may write it. Damage
+    /// and malice are one then.
+    ///
+    /// # Errors
+    /// As for [`Image::open`]. Without the right key everything is damaged.
+    pub fn open_with_key(bytes: impl Into<Bytes>, key: &[u8; 32]) -> Result<Image, ImageError> {
+        Image::open_sealed(bytes.into(), Some(key))
+    }
+
+    fn open_sealed(bytes: Bytes, key: Option<&[u8; KEY]>) -> Result<Image, ImageError> {
         let data = bytes.as_slice();
         if !Image::is_elf(data) {
             return Err(ImageError::NotAnImage("it is no ELF file"));
@@ -184,7 +208,7 @@ impl Image {
             lazy: &unsealed,
         };
         let seal = &data[find(section::SEAL)?];
-        if seal.len() != SEAL || sealed.digest().is_none_or(|digest| digest != *seal) {
+        if seal.len() != SEAL || sealed.digest(key).is_none_or(|digest| digest != *seal) {
             return Err(ImageError::damaged("bytes of it have changed"));
         }
         Ok(image)
@@ -210,7 +234,7 @@ impl Image {
         &self.bytes[self.text.clone()]
     }
 
-    /// How many functions it has.
+    /// How many functions it has, with code and without.
     pub fn len(&self) -> usize {
         self.functions.len() / Entry::SIZE
     }

@@ -8,6 +8,16 @@ pub(crate) const DIGEST: usize = 16;
 /// Bytes of the seal.
 pub(crate) const SEAL: usize = blake3::OUT_LEN;
 
+/// Bytes of a key.
+pub(crate) const KEY: usize = blake3::KEY_LEN;
+
+/// The digest of a function's body, from which it was compiled.
+pub(crate) fn body(body: &[u8]) -> [u8; DIGEST] {
+    let mut digest = [0; DIGEST];
+    digest.copy_from_slice(&blake3::hash(body).as_bytes()[..DIGEST]);
+    digest
+}
+
 /// The digest of a function.
 pub(crate) fn function(code: &[u8], sites: &[u8]) -> [u8; DIGEST] {
     let mut hasher = blake3::Hasher::new();
@@ -33,9 +43,13 @@ pub(crate) struct Sealed<'a> {
 }
 
 impl Sealed<'_> {
-    /// The seal; `None` if `lazy` is not a list of ranges of `wasm` in ascending order.
-    pub(crate) fn digest(&self) -> Option<[u8; SEAL]> {
-        let mut hasher = blake3::Hasher::new();
+    /// The seal, under a key or none; `None` if `lazy` is not a list of ranges of `wasm` in
+    /// ascending order.
+    pub(crate) fn digest(&self, key: Option<&[u8; KEY]>) -> Option<[u8; SEAL]> {
+        let mut hasher = match key {
+            Some(key) => blake3::Hasher::new_keyed(key),
+            None => blake3::Hasher::new(),
+        };
         for part in [self.header, self.functions, self.digests, self.profile] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);

@@ -68,6 +68,8 @@ impl<'a> ImageBuilder<'a> {
         sites.write(&mut self.sites);
         self.digests
             .extend_from_slice(&seal::function(code, &self.sites[sites_start..]));
+        self.digests
+            .extend_from_slice(&seal::body(self.module.body_bytes(index)));
         let entry = Entry {
             code: start..self.text.len(),
             sites: sites_start..self.sites.len(),
@@ -80,11 +82,31 @@ impl<'a> ImageBuilder<'a> {
         Ok(())
     }
 
+    /// Leaves the next function out: whoever loads the image has to compile it.
+    ///
+    /// # Errors
+    /// As for [`ImageBuilder::function`].
+    pub fn missing(&mut self) -> Result<(), ImageError> {
+        self.function(&[], 1, &SiteTable::default())
+    }
+
     /// The image.
     ///
     /// # Errors
     /// If functions are missing, or the object writer refuses.
     pub fn finish(self) -> Result<Vec<u8>, ImageError> {
+        self.finish_sealed(None)
+    }
+
+    /// The image, sealed with a key: see [`Image::open_with_key`](crate::Image::open_with_key).
+    ///
+    /// # Errors
+    /// As for [`ImageBuilder::finish`].
+    pub fn finish_with_key(self, key: &[u8; 32]) -> Result<Vec<u8>, ImageError> {
+        self.finish_sealed(Some(key))
+    }
+
+    fn finish_sealed(self, key: Option<&[u8; 32]>) -> Result<Vec<u8>, ImageError> {
         let ImageBuilder {
             module,
             mut header,
@@ -116,7 +138,7 @@ impl<'a> ImageBuilder<'a> {
             lazy: &unsealed,
         };
         let seal = sealed
-            .digest()
+            .digest(key)
             .ok_or(ImageError::TooLarge("sections that overlap"))?;
 
         let (architecture, endianness, page) = machine(&header.arch)?;
@@ -135,7 +157,8 @@ impl<'a> ImageBuilder<'a> {
             let id = object.add_section(Vec::new(), name.into(), SectionKind::Other);
             object.set_section_data(id, data, align);
         }
-        for (index, (value, size)) in symbols.into_iter().enumerate() {
+        let present = symbols.into_iter().enumerate();
+        for (index, (value, size)) in present.filter(|(_, (_, size))| *size > 0) {
             let func = module.func_index(DefinedFuncIndex::new(index));
             object.add_symbol(Symbol {
                 name: module.func_display_name(func).as_bytes().to_vec(),

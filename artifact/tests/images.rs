@@ -76,6 +76,8 @@ fn what_is_written_is_read() {
         module.bytes[second.body.clone()],
         *module.body_bytes(DefinedFuncIndex::new(1))
     );
+    assert!(second.was_compiled_from(module.body_bytes(DefinedFuncIndex::new(1))));
+    assert!(!second.was_compiled_from(module.body_bytes(DefinedFuncIndex::new(0))));
     assert!(image.function(DefinedFuncIndex::new(2)).is_none());
 }
 
@@ -200,4 +202,26 @@ fn a_module_needs_all_its_functions() {
     let module = Module::new(WAT, &Features::default()).unwrap();
     let builder = ImageBuilder::new(&module, header());
     assert!(builder.finish().is_err());
+}
+
+#[test]
+fn a_key_makes_images_ones_own() {
+    let module = Module::new(WAT, &Features::default()).unwrap();
+    let mut builder = ImageBuilder::new(&module, header());
+    builder.function(CODE[0], 16, &sites()).unwrap();
+    builder.missing().unwrap();
+    let bytes = builder.finish_with_key(&[7; 32]).unwrap();
+    let refused = [
+        Image::open(bytes.clone()),
+        Image::open_with_key(bytes.clone(), &[8; 32]),
+        Image::open_with_key(image(), &[7; 32]),
+    ];
+    for result in refused {
+        assert!(matches!(result, Err(ImageError::Damaged(_))));
+    }
+    let image = Image::open_with_key(bytes, &[7; 32]).unwrap();
+    assert_eq!(verified(&image, 0).unwrap(), CODE[0]);
+    let second = image.function(DefinedFuncIndex::new(1)).unwrap();
+    assert!(second.is_missing());
+    assert_eq!(image.find(1).map(|(func, _)| func.index()), Some(0));
 }

@@ -106,6 +106,9 @@ pub trait Compiler: Send + Sync + fmt::Debug {
     /// Its name, for messages: `optimizer`, `baseline`.
     fn name(&self) -> &'static str;
 
+    /// What changes whenever the same input may give other code: name, version, source.
+    fn identity(&self) -> String;
+
     /// What its code may use beyond every processor of the architecture, by names that
     /// `bimetal_sys::has_cpu_feature` knows, in a fixed order.
     fn cpu_features(&self) -> Vec<String>;

@@ -131,6 +131,22 @@ impl SiteTable {
             .find(|site| site.code_offset == return_offset && site.trap.is_none())
     }
 
+    /// The same table for a body that lies elsewhere in its module: every wasm offset is `delta`
+    /// more, modulo 2³². `None` if there are inlined functions, which moved by themselves.
+    pub fn moved(&self, delta: u32) -> Option<SiteTable> {
+        if !self.nodes.is_empty() {
+            return None;
+        }
+        let mut builder = SiteTableBuilder::default();
+        for site in self.iter() {
+            builder.push(Site {
+                wasm_offset: site.wasm_offset.wrapping_add(delta),
+                ..site
+            });
+        }
+        Some(builder.finish([]))
+    }
+
     /// Appends the table's written form, which [`SiteTable::read`] reads.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_varint(out, self.nodes.len() as u32);
@@ -239,6 +255,24 @@ mod tests {
         assert_eq!(SiteTable::read(&bytes), Some(table));
         assert_eq!(SiteTable::read(&[]), None);
         assert_eq!(SiteTable::read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), None);
+    }
+
+    #[test]
+    fn tables_move_with_their_bodies() {
+        let site = |code_offset, wasm_offset| Site {
+            code_offset,
+            trap: None,
+            node: 0,
+            wasm_offset,
+        };
+        let mut builder = SiteTableBuilder::default();
+        builder.push(site(3, 100));
+        builder.push(site(9, 80));
+        let table = builder.finish([]);
+        let sites = |table: SiteTable| table.iter().collect::<Vec<_>>();
+        assert_eq!(table.moved(5).map(sites), Some(vec![site(3, 105), site(9, 85)]));
+        let back = 5u32.wrapping_neg();
+        assert_eq!(table.moved(back).map(sites), Some(vec![site(3, 95), site(9, 75)]));
     }
 
     #[test]

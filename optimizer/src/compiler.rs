@@ -174,6 +174,15 @@ impl Compiler for Optimizer {
         "optimizer"
     }
 
+    fn identity(&self) -> String {
+        format!(
+            "optimizer {} {} cranelift {}",
+            env!("CARGO_PKG_VERSION"),
+            env!("BIMETAL_OPTIMIZER_SOURCE"),
+            cranelift_codegen::VERSION,
+        )
+    }
+
     fn cpu_features(&self) -> Vec<String> {
         self.isa.cpu_features()
     }

@@ -8,6 +8,7 @@
 pub mod code;
 pub mod file;
 pub mod memory;
+pub mod private;
 pub mod profile;
 pub mod stack;
 pub mod traps;
