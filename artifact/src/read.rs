@@ -252,12 +252,12 @@ impl Image {
     /// A function; `None` if there is none with this index or its entry makes no sense.
     pub fn function(&self, index: DefinedFuncIndex) -> Option<Function<'_>> {
         let entry = self.entry(index.index())?;
-        let digest = index.index().checked_mul(DIGEST)?;
+        let digests = index.index().checked_mul(2 * DIGEST)?;
+        let digests = self.bytes[self.digests.clone()].get(digests..)?;
         Some(Function {
             sites: self.bytes[self.sites.clone()].get(entry.sites)?,
-            digest: self.bytes[self.digests.clone()]
-                .get(digest..)?
-                .get(..DIGEST)?,
+            digest: digests.get(..DIGEST)?,
+            body_digest: digests.get(DIGEST..2 * DIGEST)?,
             code: (entry.code.start <= entry.code.end && entry.code.end <= self.text.len())
                 .then_some(entry.code)?,
             body: entry.body,

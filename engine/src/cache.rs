@@ -26,7 +26,8 @@ use bimetal_wasm::Bytes;
 
 use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
-use crate::module::{Module, ModuleInner};
+use crate::module::{Module, ModuleInner, Origin};
+use crate::tier::IMAGE_ALIGNMENT;
 
 /// What a cache holds at most if nothing else is said.
 const DEFAULT_SIZE: u64 = 2 << 30;
@@ -139,7 +140,6 @@ impl Key {
 pub(crate) struct CacheSlot {
     cache: Cache,
     key: Key,
-    outline: Key,
 }
 
 impl Cache {
@@ -315,27 +315,27 @@ impl Cache {
         }
         self.0.misses.fetch_add(1, Ordering::Relaxed);
         let wasm = bimetal_wasm::Module::new(bytes, &engine.config().features)?;
-        let slot = CacheSlot {
+        let relative = self.follow(self.outline(engine, &wasm)?, OUTLINE);
+        let relative = relative.and_then(|key| self.open(key));
+        let relative = relative.map(|(image, _)| image);
+        let origin = Origin {
+            image: None,
+            relative: relative.filter(|image| image.len() == wasm.bodies.len()),
+            slot: Some(self.slot(key)),
+        };
+        Module::from_wasm(engine, wasm, origin)
+    }
+
+    fn slot(&self, key: Key) -> CacheSlot {
+        CacheSlot {
             cache: self.clone(),
             key,
-            outline: self.outline(engine, &wasm)?,
-        };
-        let donor = self.follow(slot.outline, OUTLINE);
-        let donor = donor.and_then(|key| self.open(key)).map(|(image, _)| image);
-        let donor = donor.filter(|image| image.len() == wasm.bodies.len());
-        Module::from_wasm_cached(engine, wasm, slot, donor)
+        }
     }
 
     fn load_entry(&self, engine: &Engine, key: Key) -> Option<Module> {
         let (image, file) = self.open(key)?;
-        let slot = |wasm: &bimetal_wasm::Module| {
-            Ok(CacheSlot {
-                cache: self.clone(),
-                key,
-                outline: self.outline(engine, wasm)?,
-            })
-        };
-        match Module::from_cached_image(engine, image, &file, slot) {
+        match Module::from_image(engine, image, Some(&file), Some(self.slot(key))) {
             Ok(module) => {
                 self.0.hits.fetch_add(1, Ordering::Relaxed);
                 Some(module)
@@ -467,32 +467,33 @@ impl CacheSlot {
     fn update(&self, module: &ModuleInner) -> Result<()> {
         // Another process may have added to it meanwhile.
         let present = self.cache.open(self.key).map(|(image, _)| image);
-        let mut builder = ImageBuilder::new(module.wasm(), module.engine.image_header()?);
+        let compiled = module.code.compiled();
+        let mut header = module.engine.image_header()?;
+        header.globals = module.wasm().globals.len() as u32;
+        let mut builder = ImageBuilder::new(module.wasm(), header);
         for func in module.wasm().bodies.keys() {
             let known = present.as_ref().and_then(|image| image.function(func));
             let known = known.filter(|known| !known.is_missing());
-            if let Some((code, sites)) = module.code.compiled(func) {
-                builder.function(code, CODE_ALIGNMENT, sites)?;
+            if let Some(&(code, sites)) = compiled.get(&func) {
+                builder.function(code, IMAGE_ALIGNMENT, sites)?;
             } else if let Some((image, known)) = present.as_ref().zip(known)
                 && let Some(code) = image.text_bytes().get(known.code.clone())
                 && known.verify(code).is_ok()
                 && let Some(sites) = known.sites()
             {
-                builder.function(code, CODE_ALIGNMENT, &sites)?;
+                builder.function(code, IMAGE_ALIGNMENT, &sites)?;
             } else {
                 builder.missing()?;
             }
         }
         let image = builder.finish_with_key(&self.cache.0.key)?;
         self.cache.write(self.key, IMAGE, &image)?;
-        self.cache.write_link(self.outline, OUTLINE, self.key)?;
+        let outline = self.cache.outline(&module.engine, module.wasm())?;
+        self.cache.write_link(outline, OUTLINE, self.key)?;
         self.cache.shrink();
         Ok(())
     }
 }
-
-/// At least what any function needs; its constants are placed relative to its start.
-const CODE_ALIGNMENT: u32 = 64;
 
 impl ModuleInner {
     /// Writes what was compiled since the module was loaded or written to its cache, if it has one.

@@ -9,6 +9,7 @@ use bimetal_codegen::middleware::Middleware;
 use bimetal_codegen::{Arch, CpuFeatures, Settings, Target};
 use bimetal_wasm::{Features, OperatorCost};
 
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::vm::HOST_RESERVE;
 
@@ -40,6 +41,7 @@ pub struct Config {
     /// Another architecture than this machine's.
     pub(crate) target: Option<Arch>,
     pub(crate) cpu: CpuFeatures,
+    pub(crate) cache: Option<Cache>,
     pub(crate) async_stacks: AsyncStacks,
     pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
 }
@@ -113,6 +115,7 @@ impl Default for Config {
             profiler: ProfilingStrategy::default(),
             target: None,
             cpu: CpuFeatures::Native,
+            cache: None,
             async_stacks: AsyncStacks::default(),
             middlewares: Vec::new(),
         }
@@ -388,6 +391,13 @@ impl Config {
         let arch = self.compile_target()?.arch;
         self.cpu = CpuFeatures::named(arch, name).map_err(Error::usage)?;
         Ok(self)
+    }
+
+    /// Keeps compiled code in a cache, and looks there first. Functions call each other through
+    /// their entry cells then, as under a lazy engine.
+    pub fn cache(&mut self, cache: Option<Cache>) -> &mut Self {
+        self.cache = cache;
+        self
     }
 
     /// What is compiled for.

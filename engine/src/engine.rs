@@ -106,7 +106,7 @@ impl Engine {
         config.check()?;
         crate::vm::init_process();
         let mut tunables = config.tunables.clone();
-        tunables.call_mode = match config.lazy {
+        tunables.call_mode = match config.lazy || config.cache.is_some() {
             true => CallMode::Cell,
             false => CallMode::Direct,
         };

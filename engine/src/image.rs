@@ -33,7 +33,8 @@ impl Engine {
 
     fn compile_image(&self, mut env: ModuleEnv) -> Result<Vec<u8>> {
         env.tunables.call_mode = CallMode::Cell;
-        let codes = compile_bodies(self, &env)?;
+        let functions: Vec<_> = env.module.bodies.keys().collect();
+        let codes = compile_bodies(self, &env, &functions, &|_| None)?;
         let mut header = self.image_header()?;
         header.globals = env.module.globals.len() as u32;
         let mut builder = ImageBuilder::new(&env.module, header);
@@ -46,6 +47,12 @@ impl Engine {
             builder.function(&code.bytes, code.alignment, &code.sites)?;
         }
         Ok(builder.finish()?)
+    }
+
+    /// What two engines have in common that make the same code of the same module.
+    pub(crate) fn identity(&self) -> Result<String> {
+        let header = self.image_header()?;
+        Ok(format!("{header:?} {}", self.compiler()?.identity()))
     }
 
     /// The header of what this engine compiles; without a compiler, of what it could run.

@@ -25,6 +25,7 @@
 
 mod asynchronous;
 mod backtrace;
+mod cache;
 mod caller;
 mod config;
 mod coredump;
@@ -58,6 +59,7 @@ pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use bimetal_abi::TrapCode as Trap;
 pub use bimetal_codegen::{Dump, DumpSet};
 pub use bimetal_wasm::{OperatorCost, VariableOperatorCost};
+pub use cache::{Cache, CacheConfig, CacheStats};
 pub use caller::Caller;
 pub use config::{Config, OptLevel, ProfilingStrategy, Progress, WasmBacktraceDetails};
 pub use engine::{Engine, EngineWeak};

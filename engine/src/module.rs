@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
+use bimetal_artifact::Image;
 use bimetal_codegen::middleware::Instrumentation;
 use bimetal_codegen::{Dump, DumpSet, ModuleEnv};
 use bimetal_wasm::{CompositeType, DefinedFuncIndex, EntityIndex, FuncIndex};
 use cranelift_entity::EntityRef;
 
+use crate::cache::CacheSlot;
 use crate::engine::Engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::middleware::compile_error;
@@ -48,6 +50,23 @@ pub(crate) struct ModuleInner {
     pub(crate) code: ModuleCode,
     pub(crate) lazy: LazyFunctions,
     pub(crate) symbols: SymbolCache,
+    /// See [`Origin`].
+    pub(crate) relative: Option<Image>,
+    /// See [`Origin`].
+    pub(crate) slot: Option<CacheSlot>,
+    /// How many functions had been compiled when the cache was written.
+    pub(crate) cached: AtomicUsize,
+}
+
+/// What a module has to begin with, besides itself.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// Its compiled functions, all or some.
+    pub(crate) image: Option<ImageText>,
+    /// A module with the same outline, of whose functions some may be the same.
+    pub(crate) relative: Option<Image>,
+    /// Where to keep what is compiled.
+    pub(crate) slot: Option<CacheSlot>,
 }
 
 impl Module {
@@ -78,19 +97,46 @@ impl Module {
     /// # Errors
     /// As for [`Module::new`].
     pub fn from_vec(engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
+        if let Some(cache) = engine.config().cache.as_ref() {
+            return cache.load(engine, bytes);
+        }
         let wasm = bimetal_wasm::Module::new(bytes, &engine.config().features)?;
-        Module::from_wasm(engine, wasm, None)
+        Module::from_wasm(engine, wasm, Origin::default())
     }
 
-    /// Like [`Module::new`], for a file.
+    /// Like [`Module::new`], for a file. If the engine has a cache and the file has not changed
+    /// since its module was cached, it is not read.
     ///
     /// # Errors
     /// As for [`Module::new`]; or the file cannot be read.
     pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        Module::from_vec(engine, bytes).with_context(|| format!("cannot load `{}`", path.display()))
+        Module::from_file_with(engine, path, || {
+            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+        })
+        .with_context(|| format!("cannot load `{}`", path.display()))
+    }
+
+    /// [`Module::from_file`] for who has another way to get at the bytes of a file, such as a
+    /// translation of its text: `read` is called unless the cache knows the file.
+    ///
+    /// # Errors
+    /// As for [`Module::new`]; or the error of `read`.
+    pub fn from_file_with(
+        engine: &Engine,
+        path: &Path,
+        read: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Module> {
+        let Some((cache, metadata)) = (engine.config().cache.as_ref()).zip(std::fs::metadata(path).ok())
+        else {
+            return Module::from_vec(engine, read()?);
+        };
+        if let Some(module) = cache.load_file(engine, &metadata) {
+            return Ok(module);
+        }
+        let module = Module::from_vec(engine, read()?)?;
+        cache.remember_file(&module, &metadata);
+        Ok(module)
     }
 
     /// Whether the bytes are a module that [`Module::new`] would accept, short of compiling it.
@@ -132,10 +178,10 @@ impl Module {
     pub(crate) fn from_wasm(
         engine: &Engine,
         wasm: bimetal_wasm::Module,
-        image: Option<ImageText>,
+        origin: Origin,
     ) -> Result<Module> {
         engine.for_this_machine()?;
-        let in_image = image.is_some();
+        let in_image = origin.image.is_some();
         let env = Module::environment(engine, wasm)?;
         let wasm = &*env.module;
         let type_ids = wasm
@@ -154,15 +200,23 @@ impl Module {
             env,
             type_ids,
             entry,
-            code: ModuleCode::new(engine.code_space().clone(), owner.clone(), functions, image),
+            code: ModuleCode::new(
+                engine.code_space().clone(),
+                owner.clone(),
+                functions,
+                origin.image,
+            ),
+            relative: origin.relative,
+            slot: origin.slot,
+            cached: AtomicUsize::new(0),
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
         });
         match (in_image, engine.config().lazy) {
             // It was shown when it was compiled.
-            (true, _) => {}
+            (true, true) => {}
             (false, true) => crate::tier::show_all(&inner.env, engine.config().parallel)?,
-            (false, false) => crate::tier::compile_all(&inner)?,
+            (_, false) => crate::tier::compile_all(&inner)?,
         }
         Ok(Module { inner })
     }

@@ -117,20 +117,30 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
         return Ok(CodePtr::new(cell.load(Ordering::Acquire)));
     }
     let mut claim = Claim(&module.lazy, func, State::NotYet);
-    if let Some(image) = module.code.image() {
-        let code = image
-            .verified(func)
-            .with_context(|| format!("cannot run {}", module.describe(func)))?;
-        cell.store(code.as_ptr().cast_mut(), Ordering::Release);
-        claim.2 = State::Done;
-        return Ok(code);
+    if let Some(image) = module.code.image().filter(|image| image.has(func)) {
+        match image.verified(func) {
+            Ok(code) => {
+                cell.store(code.as_ptr().cast_mut(), Ordering::Release);
+                claim.2 = State::Done;
+                return Ok(code);
+            }
+            // What a cache has lost can be made again.
+            Err(error) if module.slot.is_some() => tracing::warn!(%error, "compiled again"),
+            Err(error) => {
+                return Err(Error::new(error))
+                    .with_context(|| format!("cannot run {}", module.describe(func)));
+            }
+        }
     }
-    let code = module.engine.with_compiler(|compiler, scratch| {
-        compiler
-            .function(&module.env, func, scratch)
-            .map_err(compile_error)
-            .with_context(|| format!("cannot compile {}", module.describe(func)))
-    })?;
+    let code = match take_over(module, func) {
+        Some(code) => code,
+        None => module.engine.with_compiler(|compiler, scratch| {
+            compiler
+                .function(&module.env, func, scratch)
+                .map_err(compile_error)
+                .with_context(|| format!("cannot compile {}", module.describe(func)))
+        })?,
+    };
     if !code.relocs.is_empty() {
         return Err(Error::msg(
             "code compiled for a lazy engine has relocations (a bug of the compiler)",
@@ -175,30 +185,70 @@ pub(crate) fn show_all(env: &ModuleEnv, parallel: bool) -> Result<()> {
     }
 }
 
-/// Compiles all functions of a module and publishes them.
-pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
-    let codes = compile_bodies(&module.engine, &module.env)?;
-    place(module, codes).context("cannot allocate memory for machine code")
+/// The code of a function of which a module with the same outline has the body.
+fn take_over(module: &ModuleInner, func: DefinedFuncIndex) -> Option<FunctionCode> {
+    let relative = module.relative.as_ref()?;
+    let theirs = relative.function(func).filter(|f| !f.is_missing())?;
+    if !theirs.was_compiled_from(module.wasm().body_bytes(func)) {
+        return None;
+    }
+    let code = relative.text_bytes().get(theirs.code.clone())?;
+    theirs.verify(code).ok()?;
+    let body = module.wasm().bodies[func].range.start;
+    let moved = (body as u32).wrapping_sub(theirs.body.start as u32);
+    let sites = theirs.sites()?.moved(moved)?;
+    module.taken_over.fetch_add(1, Ordering::Relaxed);
+    Some(FunctionCode {
+        bytes: code.to_vec(),
+        alignment: IMAGE_ALIGNMENT,
+        relocs: Vec::new(),
+        sites,
+    })
 }
 
-/// Compiles all functions of a module, in their order.
-pub(crate) fn compile_bodies(engine: &Engine, env: &ModuleEnv) -> Result<Vec<FunctionCode>> {
-    let wasm = &env.module;
-    let functions: Vec<DefinedFuncIndex> = wasm.bodies.keys().collect();
-    let total: u64 = wasm
+/// How functions of images are aligned whose own wish is not known any more: for the constants
+/// among their code, and for the processor.
+pub(crate) const IMAGE_ALIGNMENT: u32 = 64;
+
+/// Compiles all functions of a module that are not in its image, and publishes them.
+pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
+    let image = module.code.image();
+    let functions: Vec<DefinedFuncIndex> = module
+        .wasm()
         .bodies
-        .values()
-        .map(|body| body.range.len() as u64)
+        .keys()
+        .filter(|&func| image.is_none_or(|image| !image.has(func)))
+        .collect();
+    let codes = compile_bodies(&module.engine, &module.env, &functions, &|func| {
+        take_over(module, func)
+    })?;
+    place(module, &functions, codes).context("cannot allocate memory for machine code")
+}
+
+/// Compiles functions of a module that are not `known`; the code of all, in this order.
+pub(crate) fn compile_bodies(
+    engine: &Engine,
+    env: &ModuleEnv,
+    functions: &[DefinedFuncIndex],
+    known: &(dyn Fn(DefinedFuncIndex) -> Option<FunctionCode> + Sync),
+) -> Result<Vec<FunctionCode>> {
+    let wasm = &env.module;
+    let total: u64 = functions
+        .iter()
+        .map(|&func| wasm.bodies[func].range.len() as u64)
         .sum();
     let done = AtomicU64::new(0);
     let progress = engine.config().progress.as_ref();
     let compile = |&func: &DefinedFuncIndex| -> Result<FunctionCode> {
-        let code = engine.with_compiler(|compiler, scratch| {
-            compiler
-                .function(env, func, scratch)
-                .map_err(compile_error)
-                .with_context(|| format!("cannot compile {}", describe(wasm, func)))
-        })?;
+        let code = match known(func) {
+            Some(code) => code,
+            None => engine.with_compiler(|compiler, scratch| {
+                compiler
+                    .function(env, func, scratch)
+                    .map_err(compile_error)
+                    .with_context(|| format!("cannot compile {}", describe(wasm, func)))
+            })?,
+        };
         if let Some(progress) = progress {
             let bytes = wasm.bodies[func].range.len() as u64;
             let before = done.fetch_add(bytes, Ordering::Relaxed);
@@ -211,7 +261,7 @@ pub(crate) fn compile_bodies(engine: &Engine, env: &ModuleEnv) -> Result<Vec<Fun
     };
     // The first error in the order of functions, so that it is always the same one.
     let codes: Vec<FunctionCode> = match engine.config().parallel {
-        true => compile_parallel(&functions, compile)?,
+        true => compile_parallel(functions, compile)?,
         false => functions.iter().map(compile).collect::<Result<_>>()?,
     };
     engine.trim();
@@ -250,9 +300,13 @@ fn compile_parallel<R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Puts all functions of a module into one span, resolves their references to each other, and
-/// publishes them.
-fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> {
+/// Puts functions of a module, in ascending order, into one span, resolves their references to
+/// each other, and publishes them.
+fn place(
+    module: &Arc<ModuleInner>,
+    functions: &[DefinedFuncIndex],
+    codes: Vec<FunctionCode>,
+) -> io::Result<()> {
     let mut end = 0usize;
     let offsets: Vec<usize> = codes
         .iter()
@@ -281,8 +335,9 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
             let target = module
                 .wasm()
                 .defined_func(target)
-                .and_then(|defined| offsets.get(defined.index()))
-                .ok_or_else(|| io::Error::other("a relocation against an imported function"))?;
+                .and_then(|defined| functions.binary_search(&defined).ok())
+                .and_then(|position| offsets.get(position))
+                .ok_or_else(|| io::Error::other("a relocation against a function elsewhere"))?;
             relocate(
                 &mut code.bytes,
                 reloc.offset as usize,
@@ -293,8 +348,7 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
             )?;
         }
         if let Some(profile) = &mut profile {
-            let func = DefinedFuncIndex::new(index);
-            profile.function(module, func, base + start, &code.bytes);
+            profile.function(module, functions[index], base + start, &code.bytes);
         }
         if piece.len() >= PIECE {
             span.write(piece_start, &piece)?;
@@ -304,7 +358,7 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
         piece.resize(start - piece_start, 0);
         piece.extend_from_slice(&code.bytes);
         records.push((
-            DefinedFuncIndex::new(index),
+            functions[index],
             base + start,
             code.bytes.len() as u32,
             code.sites,
@@ -313,7 +367,8 @@ fn place(module: &Arc<ModuleInner>, codes: Vec<FunctionCode>) -> io::Result<()> 
     span.write(piece_start, &piece)?;
     drop(profile);
     module.code.record(records);
-    for (cell, offset) in module.entry.iter().zip(&offsets) {
+    for (func, offset) in functions.iter().zip(&offsets) {
+        let cell = &module.entry[func.index()];
         let address: *mut u8 = std::ptr::with_exposed_provenance_mut(base + offset);
         cell.store(address, Ordering::Release);
     }

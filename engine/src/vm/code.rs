@@ -8,7 +8,7 @@
 //!
 //! Code is never moved or overwritten while its module lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
@@ -280,16 +280,26 @@ impl ModuleCode {
         let sites = self.sites.get(func.index())?;
         match &self.image {
             // Read when first asked for, which is when something has gone wrong.
-            Some(image) => Some(sites.get_or_init(|| image.sites(func))),
-            None => sites.get(),
+            Some(image) if image.has(func) => Some(sites.get_or_init(|| image.sites(func))),
+            _ => sites.get(),
         }
+    }
+
+    /// The code and sites of all functions that were placed here.
+    pub(crate) fn compiled(&self) -> HashMap<DefinedFuncIndex, (&[u8], &SiteTable)> {
+        let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
+        let code = |placed: &Placed| {
+            let start: *const u8 = std::ptr::with_exposed_provenance(placed.start);
+            // SAFETY: so many bytes were written there, are readable, and stay as they are as long
+            // as the module lives.
+            let code = unsafe { std::slice::from_raw_parts(start, placed.len as usize) };
+            Some((placed.func, (code, self.sites[placed.func.index()].get()?)))
+        };
+        placed.iter().filter_map(code).collect()
     }
 
     /// Bytes of code placed.
     pub(crate) fn size(&self) -> usize {
-        if let Some(image) = &self.image {
-            return image.len();
-        }
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
         placed.iter().map(|p| p.len as usize).sum()
     }
@@ -304,9 +314,6 @@ impl ModuleCode {
 
     /// Functions placed.
     pub(crate) fn count(&self) -> usize {
-        if self.image.is_some() {
-            return self.sites.len();
-        }
         let placed = self.placed.read().unwrap_or_else(PoisonError::into_inner);
         placed.len()
     }

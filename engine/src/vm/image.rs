@@ -13,9 +13,10 @@ use bimetal_codegen::SiteTable;
 use bimetal_sys::{CodeRegion, MappedCode, MappedFile};
 use bimetal_wasm::{Bytes, DefinedFuncIndex};
 
+use crate::cache::CacheSlot;
 use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
-use crate::module::Module;
+use crate::module::{Module, Origin};
 
 /// An image with its code where it can run.
 #[derive(Debug)]
@@ -89,6 +90,12 @@ impl ImageText {
         function.and_then(|f| f.sites()).unwrap_or_default()
     }
 
+    /// Whether the image has code for a function.
+    pub(crate) fn has(&self, func: DefinedFuncIndex) -> bool {
+        let function = self.image.function(func);
+        function.is_some_and(|function| !function.is_missing())
+    }
+
     /// Where a function is, once it is known to be what was written.
     pub(crate) fn verified(&self, func: DefinedFuncIndex) -> Result<CodePtr, ImageError> {
         let missing = || ImageError::Damaged("a function is missing".into());
@@ -116,7 +123,7 @@ impl Module {
     /// which nobody could replace them.
     pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
         let image = Image::open(bytes.as_ref().to_vec())?;
-        Module::from_image(engine, image, None)
+        Module::from_image(engine, image, None, None)
     }
 
     /// Loads a compiled module from a file by mapping it: what is not used is not read, and what
@@ -150,11 +157,17 @@ impl Module {
         let mapped = MappedFile::new(&file).with_context(read)?;
         Image::open(Bytes::from_owner(mapped))
             .map_err(Error::from)
-            .and_then(|image| Module::from_image(engine, image, Some(&file)))
+            .and_then(|image| Module::from_image(engine, image, Some(&file), None))
             .with_context(|| format!("cannot load `{}`", path.display()))
     }
 
-    fn from_image(engine: &Engine, image: Image, file: Option<&File>) -> Result<Module> {
+    /// The image must come from whom we trust.
+    pub(crate) fn from_image(
+        engine: &Engine,
+        image: Image,
+        file: Option<&File>,
+        slot: Option<CacheSlot>,
+    ) -> Result<Module> {
         let header = image.header();
         header.check(&engine.image_header()?)?;
         if let Some(missing) =
@@ -176,7 +189,12 @@ impl Module {
         let features = &engine.config().features;
         let wasm = bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies)?;
         let globals = header.globals;
-        let module = Module::from_wasm(engine, wasm, Some(ImageText::new(image, file)?))?;
+        let origin = Origin {
+            image: Some(ImageText::new(image, file)?),
+            relative: None,
+            slot,
+        };
+        let module = Module::from_wasm(engine, wasm, origin)?;
         if module.wasm().globals.len() != globals as usize {
             let what = "its globals are others than those it was compiled with".into();
             return Err(ImageError::Mismatch(what).into());
