@@ -60,7 +60,7 @@ pub enum Command {
     #[command(after_help = RUN_EXAMPLES)]
     #[command(override_usage = "bimetal run [OPTIONS] FILE [ARGS]...")]
     Run(Box<RunArgs>),
-    /// Show what the compiler makes of a function
+    /// Compile a module ahead of time, or show what the compiler makes of a function
     Compile(CompileArgs),
     /// Check modules without running them
     Validate(ValidateArgs),
@@ -70,6 +70,9 @@ pub enum Command {
     Wast(WastArgs),
     /// Translate between binary and text format, whichever way the file needs
     Wat(WatArgs),
+    /// Show or empty the cache of compiled code
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -127,6 +130,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub eager: bool,
 
+    /// Neither use nor fill the cache of compiled code
+    #[arg(long)]
+    pub no_cache: bool,
+
     /// Load and compile everything, and stop there
     #[arg(long, conflicts_with = "invoke")]
     pub compile_only: bool,
@@ -156,6 +163,17 @@ pub struct RunArgs {
     /// Whether the file may be a mistyped command: it is the command line's first word.
     #[arg(skip)]
     pub maybe_command: bool,
+}
+
+/// What to do with the cache.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Print its folder
+    Dir,
+    /// Print how many modules and bytes are in it
+    Stats,
+    /// Delete what is in it
+    Clean,
 }
 
 #[derive(Debug, Args)]

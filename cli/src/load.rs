@@ -105,13 +105,27 @@ pub fn program(engine: &Engine, file: &Path, maybe_command: bool) -> Result<Modu
     if !is_stdin(file) && image::is_image(file) {
         return image::load(engine, file).with_context(what);
     }
-    let bytes = read_or_hint(file, maybe_command)?;
-    if Engine::detect_precompiled(&bytes) {
-        return image::from_bytes(engine, &bytes).with_context(what);
+    if is_stdin(file) {
+        let bytes = read(file)?;
+        if Engine::detect_precompiled(&bytes) {
+            return image::from_bytes(engine, &bytes).with_context(what);
+        }
+        let load = |bytes| Module::from_vec(engine, bytes);
+        return to_binary(file, bytes).and_then(load).with_context(what);
     }
-    to_binary(file, bytes)
-        .and_then(|bytes| Module::from_vec(engine, bytes))
-        .with_context(what)
+    // That it cannot be read is said as for every file.
+    let mut unreadable = None;
+    let module = Module::from_file_with(engine, file, || match read_or_hint(file, maybe_command) {
+        Ok(bytes) => to_binary(file, bytes),
+        Err(error) => {
+            unreadable = Some(error);
+            Err(Error::msg("it cannot be read"))
+        }
+    });
+    match unreadable {
+        Some(error) => Err(error),
+        None => module.with_context(what),
+    }
 }
 
 impl CodeArgs {

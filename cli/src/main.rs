@@ -12,6 +12,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod cache;
 mod compile;
 mod completions;
 mod environment;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Wast(args) => wast::wast(&args),
         Command::Wat(args) => wat::wat(&args),
+        Command::Cache(command) => cache::cache(command),
         Command::Completions(args) => completions::completions(&args),
     };
     outcome.unwrap_or_else(|error| output::report(&error))

@@ -20,7 +20,7 @@ use crate::args::{Profile, RunArgs};
 use crate::environment::{self, Host};
 use crate::output::{self, Log};
 use crate::progress::CompileProgress;
-use crate::{invoke, load};
+use crate::{cache, invoke, load};
 
 /// Runs the program that the arguments name.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
@@ -117,6 +117,14 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
         Some(Profile::Perf) => ProfilingStrategy::PerfMap,
         Some(Profile::Jitdump) => ProfilingStrategy::JitDump,
     });
+    if !args.no_cache {
+        match cache::open() {
+            Ok(cache) => {
+                config.cache(cache);
+            }
+            Err(error) => log.say(format_args!("no cache: {error:#}")),
+        }
+    }
     let progress = eager.then(|| CompileProgress::install(&mut config));
     let engine = Engine::new(&config)?;
 
@@ -130,7 +138,7 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
         output::count(module.wasm().bodies.len(), "function"),
     ));
     let what = match (module.is_precompiled(), eager) {
-        (true, _) => "compiled before, mapped",
+        (true, _) => "compiled code mapped",
         (false, true) => "read, decoded, validated and compiled",
         (false, false) => "read, decoded and validated",
     };
@@ -140,12 +148,13 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
 
 /// How much of the module was compiled.
 fn compiled(module: &Module) -> String {
-    if module.is_precompiled() {
-        return "compiled nothing".into();
-    }
     let (functions, bytes) = module.compiled();
+    let more = match module.is_precompiled() {
+        true => "more ",
+        false => "",
+    };
     format!(
-        "compiled {functions} of {}: {} of machine code",
+        "compiled {functions} {more}of {}: {} of machine code",
         output::count(module.wasm().bodies.len(), "function"),
         output::bytes(bytes as u64),
     )

@@ -26,6 +26,7 @@ impl Scratch {
     fn bimetal(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_bimetal"))
             .args(args)
+            .env("BIMETAL_CACHE_DIR", "")
             .current_dir(self.0.path())
             .output()
             .unwrap()
@@ -71,7 +72,7 @@ fn a_compiled_program_runs_as_the_program() {
     assert_eq!(scratch.stdout(&["run", "out.bmt", "argument"]), expected);
     let verbose = scratch.bimetal(&["run", "-v", "out.bmt"]);
     let verbose = String::from_utf8_lossy(&verbose.stderr);
-    assert!(verbose.contains("compiled before, mapped in"), "{verbose}");
+    assert!(verbose.contains("compiled code mapped in"), "{verbose}");
     assert!(verbose.contains("WASI preview 1 command"), "{verbose}");
 }
 

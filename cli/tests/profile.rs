@@ -10,6 +10,7 @@ fn guest() -> PathBuf {
 /// Runs `compute` of the guest in `folder`; the process's number.
 fn run(folder: &Path, options: &[&str], by: &str) -> u32 {
     let mut child = Command::new(env!("CARGO_BIN_EXE_bimetal"))
+        .env("BIMETAL_CACHE_DIR", "")
         .current_dir(folder)
         .arg("run")
         .args(options)

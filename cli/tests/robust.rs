@@ -17,6 +17,7 @@ fn case(name: &str) -> PathBuf {
 
 fn bimetal(args: &[&str]) -> Output {
     Command::new(BIMETAL)
+        .env("BIMETAL_CACHE_DIR", "")
         .args(args)
         .stdin(Stdio::null())
         .output()
@@ -33,6 +34,7 @@ fn binary(name: &str) -> Vec<u8> {
 /// Runs these bytes; a guest may do anything but take the host with it.
 fn run_bytes(bytes: &[u8], args: &[&str]) -> Output {
     let mut child = Command::new(BIMETAL)
+        .env("BIMETAL_CACHE_DIR", "")
         .args(args)
         .arg("-")
         .stdin(Stdio::piped())
@@ -161,6 +163,7 @@ fn nobody_needs_to_read_standard_error() {
         (vec!["run", "-v", case("trap.wat").to_str().unwrap()], 134),
     ] {
         let mut child = Command::new(BIMETAL)
+            .env("BIMETAL_CACHE_DIR", "")
             .args(&args)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -174,6 +177,7 @@ fn nobody_needs_to_read_standard_error() {
 /// As `bimetal … | head -c 1` does.
 fn read_a_little(args: &[&str]) -> (ExitStatus, String) {
     let mut child = Command::new(BIMETAL)
+        .env("BIMETAL_CACHE_DIR", "")
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -235,6 +239,7 @@ fn a_directory_of_the_host_has_any_name() {
         dir.push(suffix);
         assert!(String::from_utf8(dir.clone().into_vec()).is_err());
         Command::new(BIMETAL)
+            .env("BIMETAL_CACHE_DIR", "")
             .args([OsStr::new("--dir"), &dir, case("preopens.wat").as_os_str()])
             .stdin(Stdio::null())
             .output()

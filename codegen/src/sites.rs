@@ -270,9 +270,15 @@ mod tests {
         builder.push(site(9, 80));
         let table = builder.finish([]);
         let sites = |table: SiteTable| table.iter().collect::<Vec<_>>();
-        assert_eq!(table.moved(5).map(sites), Some(vec![site(3, 105), site(9, 85)]));
+        assert_eq!(
+            table.moved(5).map(sites),
+            Some(vec![site(3, 105), site(9, 85)])
+        );
         let back = 5u32.wrapping_neg();
-        assert_eq!(table.moved(back).map(sites), Some(vec![site(3, 95), site(9, 75)]));
+        assert_eq!(
+            table.moved(back).map(sites),
+            Some(vec![site(3, 95), site(9, 75)])
+        );
     }
 
     #[test]

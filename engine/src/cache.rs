@@ -32,9 +32,12 @@ use crate::tier::IMAGE_ALIGNMENT;
 /// What a cache holds at most if nothing else is said.
 const DEFAULT_SIZE: u64 = 2 << 30;
 
-/// A file that was changed so short a time ago may be changed again without its times telling:
-/// the clock of file systems is coarse.
+/// A file that was written so short a time ago may be written again without its times telling: some
+/// file systems have coarse clocks.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// The same for the time that nobody can set, which the kernel takes from its clock tick.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How often a use is noted on the entry, for finding out which was used least recently.
 const NOTED_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -206,7 +209,9 @@ impl Cache {
         entries.flatten().filter_map(|entry| {
             let path = entry.path();
             let ours = path.extension().is_some_and(|extension| {
-                [IMAGE, OUTLINE, FILE, NEW].iter().any(|known| extension == *known)
+                [IMAGE, OUTLINE, FILE, NEW]
+                    .iter()
+                    .any(|known| extension == *known)
             });
             let metadata = entry.metadata().ok()?;
             (ours && metadata.is_file()).then_some((path, metadata))
@@ -362,13 +367,17 @@ impl Cache {
 
     /// Remembers that a file whose metadata were these before it was read has this module.
     pub(crate) fn remember_file(&self, module: &Module, metadata: &Metadata) {
-        let settled = |time: SystemTime| time.elapsed().is_ok_and(|age| age > SETTLED);
-        let Some(slot) = &module.inner().slot else {
+        let older = |time: SystemTime, than| time.elapsed().is_ok_and(|age| age > than);
+        let settled = metadata.modified().is_ok_and(|time| older(time, SETTLED))
+            && older(bimetal_sys::file_changed(metadata), TICK);
+        let Some(slot) = module
+            .inner()
+            .slot
+            .as_ref()
+            .filter(|_| settled && metadata.is_file())
+        else {
             return;
         };
-        if !metadata.is_file() || !metadata.modified().is_ok_and(settled) {
-            return;
-        }
         let link = self.file_key(module.engine(), metadata);
         if let Err(error) = link.and_then(|link| self.write_link(link, FILE, slot.key)) {
             tracing::debug!(%error, "the cache cannot be written");

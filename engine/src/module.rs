@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use bimetal_artifact::Image;
 use bimetal_codegen::middleware::Instrumentation;
@@ -54,6 +54,8 @@ pub(crate) struct ModuleInner {
     pub(crate) relative: Option<Image>,
     /// See [`Origin`].
     pub(crate) slot: Option<CacheSlot>,
+    /// How many functions came from `relative`.
+    pub(crate) taken_over: AtomicUsize,
     /// How many functions had been compiled when the cache was written.
     pub(crate) cached: AtomicUsize,
 }
@@ -127,7 +129,8 @@ impl Module {
         path: &Path,
         read: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<Module> {
-        let Some((cache, metadata)) = (engine.config().cache.as_ref()).zip(std::fs::metadata(path).ok())
+        let Some((cache, metadata)) =
+            (engine.config().cache.as_ref()).zip(std::fs::metadata(path).ok())
         else {
             return Module::from_vec(engine, read()?);
         };
@@ -208,6 +211,7 @@ impl Module {
             ),
             relative: origin.relative,
             slot: origin.slot,
+            taken_over: AtomicUsize::new(0),
             cached: AtomicUsize::new(0),
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
@@ -378,6 +382,12 @@ impl Module {
         let range = self.inner.code.range();
         let address = |at| std::ptr::with_exposed_provenance(at);
         address(range.start)..address(range.end)
+    }
+
+    /// How many functions were not compiled but taken over from an earlier build of the same
+    /// program that was in the cache. They count as compiled in [`Module::compiled`].
+    pub fn taken_over(&self) -> usize {
+        self.inner.taken_over.load(Ordering::Relaxed)
     }
 
     /// How many functions have been compiled, and the bytes of their machine code.

@@ -55,7 +55,7 @@ pub use unix::code::CodeRegion;
 pub use unix::file::{MappedCode, MappedFile};
 pub use unix::memory::{MemoryImage, Reservation, page_size};
 pub use unix::private::{
-    create_private_dir, create_private_file, file_identity, is_private, random_bytes,
+    create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,
 };
 pub use unix::profile::{announce_file, monotonic_nanos, thread_id};
 pub use unix::stack::thread_stack_limit;

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::rand::GetRandomFlags;
 
@@ -47,6 +48,16 @@ pub fn file_identity(metadata: &Metadata) -> [i128; 5] {
         nanos(metadata.mtime(), metadata.mtime_nsec()),
         nanos(metadata.ctime(), metadata.ctime_nsec()),
     ]
+}
+
+/// When a file or what is known about it was last changed, whatever it says itself.
+pub fn file_changed(metadata: &Metadata) -> SystemTime {
+    let (seconds, nanos) = (metadata.ctime(), metadata.ctime_nsec());
+    SystemTime::UNIX_EPOCH
+        + Duration::new(
+            u64::try_from(seconds).unwrap_or(0),
+            u32::try_from(nanos).unwrap_or(0),
+        )
 }
 
 #[cfg(test)]

@@ -189,6 +189,7 @@ impl Contender {
         match &self.how {
             Runner::Bimetal { program, flags } => {
                 command = Command::new(program);
+                command.env("BIMETAL_CACHE_DIR", "");
                 command.arg("run").args(flags).arg(&prepared.file);
             }
             Runner::Wasmtime { program } => {
@@ -224,6 +225,7 @@ impl Contender {
         match &self.how {
             Runner::Bimetal { program, flags } => {
                 command = Command::new(program);
+                command.env("BIMETAL_CACHE_DIR", "");
                 command
                     .args(["run", "--eager", "--compile-only"])
                     .args(flags)
@@ -250,6 +252,7 @@ impl Contender {
         match &self.how {
             Runner::Bimetal { program, flags } => {
                 command = Command::new(program);
+                command.env("BIMETAL_CACHE_DIR", "");
                 command
                     .arg("run")
                     .args(flags)

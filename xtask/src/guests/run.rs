@@ -130,6 +130,7 @@ fn run_case(runtime: &Path, bimetal: bool, wasm: &Path, case: &Case) -> Result<(
     make_fixture(&base, case)?;
     // Preopens must not depend on what the runtime was started with.
     let mut command = Command::new(runtime);
+    command.env("BIMETAL_CACHE_DIR", "");
     command
         .current_dir(&base)
         .env_remove("RUST_BACKTRACE")

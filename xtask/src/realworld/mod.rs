@@ -195,7 +195,7 @@ impl Check {
     pub(crate) fn run(&self, code: i32, invocation: &Invocation<'_>) -> Result<Run> {
         let wasm = invocation.wasm.unwrap_or(&self.wasm);
         let mut command = Command::new(&self.runtime);
-        command.arg("run");
+        command.env("BIMETAL_CACHE_DIR", "").arg("run");
         let work = (self.work().to_path_buf(), "/job");
         for (host, guest) in invocation.dirs.iter().chain(std::iter::once(&work)) {
             command
