@@ -158,6 +158,16 @@ impl Config {
     /// ([`TypedFunc::call_async`](crate::TypedFunc::call_async)), for wasm and host functions
     /// together. At least 256 KiB more than [`Config::max_wasm_stack`]; unless said otherwise, 1.5
     /// MiB more. Memory is only used where it is touched.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine};
+    ///
+    /// let mut config = Config::new();
+    /// config.max_wasm_stack(64 << 10).async_stack_size(320 << 10);
+    /// assert!(Engine::new(&config).is_ok());
+    /// config.max_wasm_stack(128 << 10);
+    /// assert!(Engine::new(&config).is_err());
+    /// ```
     pub fn async_stack_size(&mut self, bytes: usize) -> &mut Self {
         self.async_stacks.size = Some(bytes);
         self

@@ -71,6 +71,20 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
 impl Func {
     /// Calls it as [`Func::call`] does, asynchronously: see [`TypedFunc::call_async`].
     ///
+    /// ```
+    /// use bimetal::{Engine, Func, Store, Val};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> bimetal::Result<()> {
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let double = Func::wrap(&mut store, |x: i32| x * 2);
+    /// let mut results = [Val::I32(0)];
+    /// double.call_async(&mut store, &[Val::I32(21)], &mut results).await?;
+    /// assert_eq!(results[0].unwrap_i32(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Func::call`], or if there is no memory for a stack.
     ///
@@ -128,6 +142,28 @@ impl Func {
 
     /// An asynchronous host function of a type that is only known at run time: as [`Func::new`],
     /// but the program waits for the future that it returns.
+    ///
+    /// ```
+    /// use bimetal::{Engine, Func, FuncType, Store, Val, ValType};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> bimetal::Result<()> {
+    /// let engine = Engine::default();
+    /// let mut store = Store::new(&engine, ());
+    /// let ty = FuncType::new(&engine, [ValType::I32], [ValType::I32]);
+    /// let double = Func::new_async(&mut store, ty, |_caller, params, results| {
+    ///     Box::new(async move {
+    ///         tokio::task::yield_now().await;
+    ///         results[0] = Val::I32(params[0].unwrap_i32() * 2);
+    ///         Ok(())
+    ///     })
+    /// });
+    /// let mut results = [Val::I32(0)];
+    /// double.call_async(&mut store, &[Val::I32(21)], &mut results).await?;
+    /// assert_eq!(results[0].unwrap_i32(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new_async<T, F>(mut store: impl AsContextMut<Data = T>, ty: FuncType, f: F) -> Func
     where
         T: 'static,

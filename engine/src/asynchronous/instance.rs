@@ -13,6 +13,27 @@ impl Instance {
     /// As [`Instance::new`], but the start function, if there is one, is called asynchronously, and
     /// so is the store's limiter.
     ///
+    /// ```
+    /// use bimetal::{Caller, Engine, Func, Instance, Module, Store};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> bimetal::Result<()> {
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, r#"(module
+    ///     (import "host" "prepare" (func $prepare)) (start $prepare))"#)?;
+    /// let mut store = Store::new(&engine, 0);
+    /// let prepare = Func::wrap_async(&mut store, |mut caller: Caller<'_, i32>, ()| {
+    ///     Box::new(async move {
+    ///         tokio::task::yield_now().await;
+    ///         *caller.data_mut() = 42;
+    ///     })
+    /// });
+    /// Instance::new_async(&mut store, &module, &[prepare.into()]).await?;
+    /// assert_eq!(*store.data(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Instance::new`], or if there is no memory for a stack.
     pub async fn new_async(

@@ -80,6 +80,25 @@ impl<T: 'static> Store<T> {
     /// not called asynchronously fails instead. How much fuel there is in all stays what
     /// [`Store::set_fuel`] says.
     ///
+    /// ```
+    /// use bimetal::{Config, Engine, Linker, Module, Store};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> bimetal::Result<()> {
+    /// let engine = Engine::new(Config::new().consume_fuel(true))?;
+    /// let module = Module::new(&engine, r#"(module (func (export "count") (param i32)
+    ///     (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// store.set_fuel(1_000_000)?;
+    /// store.fuel_async_yield_interval(Some(10_000))?;
+    /// let instance = Linker::new(&engine).instantiate_async(&mut store, &module).await?;
+    /// let count = instance.get_typed_func::<i32, ()>(&mut store, "count")?;
+    /// // Yields now and then.
+    /// count.call_async(&mut store, 10_000).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// If the engine's code does not count fuel, or the interval is 0.
     pub fn fuel_async_yield_interval(&mut self, interval: Option<u64>) -> Result<()> {

@@ -15,10 +15,11 @@ use crate::store::{Store, StoreContextMut, StoreInner};
 /// use std::future::Future;
 /// use std::pin::Pin;
 ///
-/// use bimetal::{ResourceLimiterAsync, Result};
+/// use bimetal::{Engine, Memory, MemoryType, ResourceLimiterAsync, Result, Store};
+/// use tokio::sync::Semaphore;
 ///
 /// /// Shares an amount of memory between stores, in order.
-/// struct Quota(std::sync::Arc<tokio::sync::Semaphore>);
+/// struct Quota(std::sync::Arc<Semaphore>);
 ///
 /// impl ResourceLimiterAsync for Quota {
 ///     fn memory_growing(
@@ -43,6 +44,18 @@ use crate::store::{Store, StoreContextMut, StoreInner};
 ///         Box::pin(async move { Ok(desired <= 10_000) })
 ///     }
 /// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let pages = std::sync::Arc::new(Semaphore::new(3));
+/// let mut store = Store::new(&Engine::default(), Quota(pages.clone()));
+/// store.limiter_async(|quota| quota);
+/// let memory = Memory::new_async(&mut store, MemoryType::new(2, None)).await?;
+/// let others = async { pages.add_permits(1) };
+/// let (grown, ()) = tokio::join!(memory.grow_async(&mut store, 2), others);
+/// assert_eq!(grown?, 2);
+/// # Ok(())
+/// # }
 /// ```
 pub trait ResourceLimiterAsync: Send {
     /// As [`ResourceLimiter::memory_growing`](crate::ResourceLimiter::memory_growing).

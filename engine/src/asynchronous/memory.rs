@@ -9,6 +9,19 @@ use crate::types::MemoryType;
 impl Memory {
     /// As [`Memory::new`], asking the store's limiter asynchronously.
     ///
+    /// ```
+    /// use bimetal::{Engine, Memory, MemoryType, Store};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> bimetal::Result<()> {
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let memory = Memory::new_async(&mut store, MemoryType::new(1, None)).await?;
+    /// assert_eq!(memory.grow_async(&mut store, 2).await?, 1);
+    /// assert_eq!(memory.size(&store), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Memory::new`].
     pub async fn new_async(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {

@@ -10,6 +10,20 @@ use crate::types::TableType;
 impl Table {
     /// As [`Table::new`], asking the store's limiter asynchronously.
     ///
+    /// ```
+    /// use bimetal::{Engine, Ref, RefType, Store, Table, TableType};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> bimetal::Result<()> {
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let ty = TableType::new(RefType::FUNCREF, 2, Some(8));
+    /// let table = Table::new_async(&mut store, ty, Ref::Func(None)).await?;
+    /// assert_eq!(table.grow_async(&mut store, 2, Ref::Func(None)).await?, 2);
+    /// assert_eq!(table.size(&store), 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Table::new`].
     pub async fn new_async(
