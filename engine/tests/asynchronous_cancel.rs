@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bimetal::{
-    Caller, Config, Engine, Extern, Linker, Module, ResourceLimiterAsync, Result, Store, Trap,
-    TypedFunc, UpdateDeadline,
+    Caller, Config, Engine, ErrorKind, Extern, Linker, Module, ResourceLimiterAsync, Result, Store,
+    Trap, TypedFunc, UpdateDeadline,
 };
 
 /// Counts how many of its kind there are, and how many there were.
@@ -365,6 +365,49 @@ fn a_nested_future_can_be_leaked_or_dropped_while_the_outer_goes_on() {
     drop(call);
     assert_eq!((result.unwrap(), pending), (42, 2));
     assert_eq!(store.data().census.alive(), 4);
+}
+
+#[test]
+fn a_caller_that_is_lent_to_another_thread_cannot_suspend_from_there() {
+    let engine = Engine::default();
+    let mut linker = linker(&engine);
+    linker.allow_shadowing(true);
+    let lend = |caller: &mut Caller<'_, Data>, x| {
+        let inner = caller.get_export("inner").and_then(Extern::into_func);
+        let inner = inner.unwrap().typed::<i32, i32>(&*caller)?;
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                let error = inner.call(&mut *caller, x).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Usage);
+                cancel(inner.call_async(&mut *caller, 1));
+                ready(inner.call_async(&mut *caller, 0))
+            });
+            there.join().unwrap()
+        })
+    };
+    linker
+        .func_wrap_async(
+            "host",
+            "nested",
+            move |mut caller: Caller<'_, Data>, (x,): (i32,)| {
+                Box::new(async move {
+                    tokio::task::yield_now().await;
+                    lend(&mut caller, x)
+                })
+            },
+        )
+        .unwrap();
+    let mut store = Store::new(&engine, Data::default());
+    let module = Module::new(&engine, MODULE).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let outer = instance
+        .get_typed_func::<i32, i32>(&mut store, "outer")
+        .unwrap();
+    let mut call = Box::pin(outer.call_async(&mut store, 0));
+    assert!(poll(call.as_mut()).is_pending());
+    assert!(matches!(poll(call.as_mut()), Poll::Ready(Ok(42))));
+    drop(call);
+    assert_eq!(store.data().census.alive(), 0);
 }
 
 #[test]

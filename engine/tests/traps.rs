@@ -188,3 +188,44 @@ fn many_threads_trap_at_once() {
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
 }
+
+#[test]
+fn a_store_that_a_host_function_lends_to_another_thread_has_that_threads_stack() {
+    let engine = Engine::default();
+    let mut linker = Linker::<()>::new(&engine);
+    linker
+        .func_wrap("host", "lend", |mut caller: bimetal::Caller<'_, ()>| {
+            let down = caller.get_export("down").and_then(|e| e.into_func());
+            let down = down.unwrap().typed::<i32, i32>(&caller).unwrap();
+            std::thread::scope(|scope| {
+                let there = scope.spawn(|| {
+                    assert_eq!(down.call(&mut caller, 100).unwrap(), 100);
+                    down.call(&mut caller, -1).unwrap_err()
+                });
+                let error = there.join().unwrap();
+                assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow));
+            });
+            // And here it is as it was.
+            assert_eq!(down.call(&mut caller, 100).unwrap(), 100);
+            assert!(down.call(&mut caller, -1).is_err());
+        })
+        .unwrap();
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (import "host" "lend" (func $lend))
+            (func $down (export "down") (param $n i32) (result i32)
+                (if (result i32) (local.get $n)
+                    (then (i32.add (i32.const 1)
+                        (call $down (i32.sub (local.get $n) (i32.const 1)))))
+                    (else (i32.const 0))))
+            (func (export "f") (call $lend)))"#,
+    )
+    .unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+    for _ in 0..3 {
+        f.call(&mut store, ()).unwrap();
+    }
+}

@@ -19,6 +19,7 @@ use std::any::Any;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use corosensei::stack::{Stack, StackPointer};
@@ -32,7 +33,7 @@ use crate::unix::stack::replace_stack_limit;
 const PROBE: usize = 1 << 10;
 
 /// A stack is trimmed after so many uses even if the probe was passed by unseen.
-const TRIM_AFTER: u32 = 64;
+const TRIM_AFTER: u32 = 1_000;
 
 /// Memory for a fiber's stack, above an inaccessible page.
 #[derive(Debug)]
@@ -178,7 +179,7 @@ impl std::fmt::Debug for Suspender {
 /// ```
 pub struct Fiber {
     coroutine: ManuallyDrop<Coroutine<(), (), std::thread::Result<()>, FiberStack>>,
-    limit: usize,
+    stack: Range<usize>,
 }
 
 impl Fiber {
@@ -188,7 +189,8 @@ impl Fiber {
     /// What `body` borrows is valid until it has returned or the fiber is dropped before it began,
     /// for ever if the fiber is leaked.
     pub unsafe fn new(stack: FiberStack, body: impl FnOnce(&Suspender)) -> Fiber {
-        let limit = stack.lowest().addr();
+        let lowest = stack.lowest().addr();
+        let range = lowest..lowest + stack.size();
         // SAFETY: the caller's promise. `body` cannot unwind into the switch.
         let coroutine = unsafe {
             Coroutine::with_stack_unchecked(stack, |yielder: &Yielder<(), ()>, ()| {
@@ -199,7 +201,7 @@ impl Fiber {
         };
         Fiber {
             coroutine: ManuallyDrop::new(coroutine),
-            limit,
+            stack: range,
         }
     }
 
@@ -211,7 +213,7 @@ impl Fiber {
     // fiber that changes threads between two calls.
     #[inline(never)]
     pub fn resume(&mut self) -> Progress {
-        let before = replace_stack_limit(Some(self.limit));
+        let before = replace_stack_limit(Some(self.stack.start));
         let result = self.coroutine.resume(());
         replace_stack_limit(before);
         match result {
@@ -219,6 +221,11 @@ impl Fiber {
             CoroutineResult::Return(Ok(())) => Progress::Returned,
             CoroutineResult::Return(Err(payload)) => Progress::Panicked(payload),
         }
+    }
+
+    /// The addresses of its stack.
+    pub fn stack(&self) -> Range<usize> {
+        self.stack.clone()
     }
 
     /// Whether it has ended.
@@ -272,6 +279,7 @@ mod tests {
         // SAFETY: `steps` outlives the fiber; all on one thread.
         let mut fiber = unsafe {
             Fiber::new(stack(), |suspender| {
+                assert!(thread_stack_limit().unwrap() <= stack_pointer());
                 steps.set(1);
                 suspender.suspend();
                 steps.set(2);
@@ -282,6 +290,7 @@ mod tests {
         assert_eq!((steps.get(), fiber.ended()), (1, false));
         assert!(matches!(fiber.resume(), Progress::Returned));
         assert_eq!((steps.get(), fiber.ended()), (2, true));
+        assert!(!fiber.stack().contains(&stack_pointer()));
         fiber.into_stack();
     }
 

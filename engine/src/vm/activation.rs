@@ -243,16 +243,22 @@ pub(super) unsafe fn enter(
         unsafe { ((*store).context().as_ptr(), (*store).host_caller().as_ptr()) };
     // SAFETY: as above.
     let saved = unsafe { Saved::read(context) };
-    let outermost = saved.entry_fp == 0;
-    if outermost {
+    let previous = NEWEST.get();
+    // Not so if this is the store's first entry, or a host function has lent it to another thread.
+    // A fiber that is not the store's first has set its limit itself.
+    // SAFETY: an activation of this thread is alive.
+    let on_same_stack = !previous.is_null() && unsafe { ptr::eq((*previous).context, context) };
+    // SAFETY: as above.
+    let limit = unsafe { &(*context).stack_limit };
+    let limit_before = limit.load(Ordering::Relaxed);
+    if !on_same_stack {
         bimetal_sys::ensure_signal_stack();
         // SAFETY: as above.
-        let limit = stack_limit(unsafe { (*store).engine().max_wasm_stack() });
-        // SAFETY: as above.
-        unsafe { (*context).stack_limit.store(limit, Ordering::Relaxed) };
+        let here = stack_limit(unsafe { (*store).engine().max_wasm_stack() });
+        limit.store(here, Ordering::Relaxed);
     }
     let activation = Activation {
-        previous: Cell::new(NEWEST.get()),
+        previous: Cell::new(previous),
         context,
         saved: Cell::new(saved),
         fault: UnsafeCell::new(None),
@@ -266,7 +272,12 @@ pub(super) unsafe fn enter(
     // Before anything that can unwind. Maybe on another thread than before: see `newest`.
     set_newest(activation.previous.get());
     // SAFETY: wasm has stopped, so the context is ours again.
-    unsafe { activation.saved.get().write(context) };
+    unsafe {
+        activation.saved.get().write(context);
+        (*context)
+            .stack_limit
+            .store(limit_before, Ordering::Relaxed);
+    }
     if returned != 0 {
         return Ok(());
     }

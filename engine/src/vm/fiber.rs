@@ -27,7 +27,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use bimetal_abi::TrapCode;
+use bimetal_abi::{TrapCode, VmStoreContext};
 use bimetal_sys::{Fiber, Progress, Suspender};
 
 use super::activation::{Activation, Below, Parked, is_right_above, stack_limit};
@@ -48,6 +48,19 @@ struct Record {
     /// The newest activation of the thread that has resumed the fiber, which is below it.
     below: Cell<*const Activation>,
     depth: Cell<u32>,
+    /// The addresses of the stack.
+    stack: Cell<(usize, usize)>,
+}
+
+impl Record {
+    /// Whether we run on the fiber, with one entry into wasm there, so that it may be suspended.
+    /// An entry alone says little: it may be on another thread, to which a host function has sent
+    /// its caller while it waits.
+    fn may_suspend(&self, context: *const VmStoreContext) -> bool {
+        let (lowest, end) = self.stack.get();
+        (lowest..end).contains(&bimetal_sys::stack_pointer())
+            && is_right_above(self.below.get(), context)
+    }
 }
 
 /// The fiber that a store's code runs on: [`StoreOpaque`]'s part in this.
@@ -81,7 +94,7 @@ impl StoreOpaque {
                 "{what} needs an asynchronous call: use `call_async` or `instantiate_async`"
             )));
         };
-        if !is_right_above(record.below.get(), self.context().as_ptr()) {
+        if !record.may_suspend(self.context().as_ptr()) {
             return Err(Error::usage(format_args!(
                 "{what} needs an asynchronous call, but a synchronous one is in between: let the \
                  host function that makes it be asynchronous and use `call_async`"
@@ -203,6 +216,7 @@ where
                     task: Cell::new(ptr::null_mut()),
                     below: Cell::new(ptr::null()),
                     depth: Cell::new(0),
+                    stack: Cell::new((0, 0)),
                 },
                 fiber: None,
                 parked: None,
@@ -231,7 +245,9 @@ where
         let fiber = unsafe { Fiber::new(stack, move |suspender| Self::body(this, suspender)) };
         // SAFETY: pinned, and nobody else looks at these.
         unsafe {
-            (*this).core.record.depth.set(depth);
+            let record = &(*this).core.record;
+            record.depth.set(depth);
+            record.stack.set((fiber.stack().start, fiber.stack().end));
             (*this).core.fiber = Some(fiber);
         }
         Ok(())
