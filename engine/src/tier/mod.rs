@@ -195,7 +195,6 @@ fn take_over(module: &ModuleInner, func: DefinedFuncIndex) -> Option<FunctionCod
     let code = relative.text_bytes().get(theirs.code.clone())?;
     theirs.verify(code).ok()?;
     let body = module.wasm().bodies[func].range.start;
-    module.taken_over.fetch_add(1, Ordering::Relaxed);
     let moved = (body as u32).wrapping_sub(theirs.body.start as u32);
     let sites = theirs.sites()?.moved(moved)?;
     module.taken_over.fetch_add(1, Ordering::Relaxed);
