@@ -33,6 +33,32 @@ pub struct Header {
     /// order: its code, which is only needed to compile it again, and custom sections.
     #[serde(default)]
     pub unsealed: Vec<(u32, u32)>,
+    /// The initial contents of the module's memories, if they are in the image.
+    #[serde(default)]
+    pub memory: Option<InitialMemory>,
+}
+
+/// The initial contents of memories, as parts of a section of their own that can be mapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialMemory {
+    /// The parts, in the order in which they lie in the section, one behind the other.
+    pub parts: Vec<MemoryPart>,
+    /// The section's digest, in hexadecimal.
+    pub digest: String,
+    /// How many data segments the module has, if none is left that could be copied later: then
+    /// nobody needs the module's data section any more.
+    pub data_segments: Option<u32>,
+}
+
+/// Where a part of the section belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPart {
+    /// The index of the memory.
+    pub memory: u32,
+    /// The first byte in the memory, a multiple of the page size.
+    pub at: u64,
+    /// Bytes, a multiple of the page size.
+    pub len: u64,
 }
 
 impl Header {
@@ -73,6 +99,7 @@ impl Header {
             settings: facts,
             globals: 0,
             unsealed: Vec::new(),
+            memory: None,
         }
     }
 

@@ -21,7 +21,7 @@ mod seal;
 mod write;
 
 pub use error::ImageError;
-pub use header::{FORMAT, Header};
+pub use header::{FORMAT, Header, InitialMemory, MemoryPart};
 pub use read::{Function, Image};
 pub use write::ImageBuilder;
 
@@ -33,6 +33,7 @@ mod section {
     pub const DIGESTS: &str = ".bimetal.digests";
     pub const SITES: &str = ".bimetal.sites";
     pub const WASM: &str = ".bimetal.wasm";
+    pub const MEMORY: &str = ".bimetal.memory";
     pub const PROFILE: &str = ".bimetal.profile";
     pub const SEAL: &str = ".bimetal.seal";
 }

@@ -1,5 +1,6 @@
 //! Reading an image where it lies.
 
+use std::io::Read;
 use std::ops::Range;
 
 use bimetal_codegen::SiteTable;
@@ -61,6 +62,7 @@ pub struct Image {
     digests: Range<usize>,
     sites: Range<usize>,
     wasm: Range<usize>,
+    memory: Range<usize>,
 }
 
 /// A function of an image.
@@ -188,15 +190,11 @@ impl Image {
             digests: find(section::DIGESTS)?,
             sites: find(section::SITES)?,
             wasm: find(section::WASM)?,
+            memory: find(section::MEMORY)?,
             header,
             bytes: bytes.clone(),
         };
-        let unsealed: Vec<Range<usize>> = image
-            .header
-            .unsealed
-            .iter()
-            .map(|&(start, end)| start as usize..end as usize)
-            .collect();
+        let unsealed = image.unsealed();
         let sealed = Sealed {
             header: header_bytes,
             functions: &data[image.functions.clone()],
@@ -212,6 +210,14 @@ impl Image {
             return Err(ImageError::damaged("bytes of it have changed"));
         }
         Ok(image)
+    }
+
+    /// The parts of the module's binary that the seal does not cover.
+    pub(crate) fn unsealed(&self) -> Vec<Range<usize>> {
+        let ranges = self.header.unsealed.iter();
+        ranges
+            .map(|&(start, end)| start as usize..end as usize)
+            .collect()
     }
 
     /// For whom it was made.
@@ -232,6 +238,38 @@ impl Image {
     /// The machine code.
     pub fn text_bytes(&self) -> &[u8] {
         &self.bytes[self.text.clone()]
+    }
+
+    /// Where the initial contents of memories are in the file; the start is a multiple of the page
+    /// size.
+    pub fn memory(&self) -> Range<usize> {
+        self.memory.clone()
+    }
+
+    /// The initial contents of memories, unchecked.
+    pub fn memory_bytes(&self) -> &[u8] {
+        &self.bytes[self.memory.clone()]
+    }
+
+    /// Whether what `bytes` gives, the section [`Image::memory`] as it will be used, is what was
+    /// written.
+    ///
+    /// # Errors
+    /// If not, or it cannot be read.
+    pub fn check_memory(&self, mut bytes: impl Read) -> Result<(), ImageError> {
+        let Some(memory) = &self.header.memory else {
+            return Ok(());
+        };
+        let mut len = 0u64;
+        for part in &memory.parts {
+            len = len.saturating_add(part.len);
+        }
+        let digest = seal::memory(&mut bytes)
+            .map_err(|error| ImageError::damaged(format!("it cannot be read: {error}")))?;
+        match digest == memory.digest && len == self.memory.len() as u64 {
+            true => Ok(()),
+            false => Err(ImageError::damaged("initial memory contents have changed")),
+        }
     }
 
     /// How many functions it has, with code and without.

@@ -1,5 +1,6 @@
 //! Digests.
 
+use std::io::{self, Read};
 use std::ops::Range;
 
 /// Bytes of a function's digest. Half of BLAKE3's: chance is all that they have to withstand.
@@ -27,6 +28,19 @@ pub(crate) fn function(code: &[u8], sites: &[u8]) -> [u8; DIGEST] {
     let mut digest = [0; DIGEST];
     digest.copy_from_slice(&hasher.finalize().as_bytes()[..DIGEST]);
     digest
+}
+
+/// The digest of the initial contents of memories, in hexadecimal.
+pub(crate) fn memory(bytes: &mut impl Read) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    // Large enough for all lanes of the hash, small enough for a cache.
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match bytes.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_hex().to_string()),
+            read => hasher.update(&buffer[..read]),
+        };
+    }
 }
 
 /// What the seal covers.

@@ -1,7 +1,9 @@
 //! Writing an image.
 
+use std::ops::Range;
+
 use bimetal_codegen::{Arch, SiteTable};
-use bimetal_wasm::{DefinedFuncIndex, Module};
+use bimetal_wasm::{DataSegment, DefinedFuncIndex, Module, SegmentMode};
 use cranelift_entity::EntityRef;
 use object::write::{Object, Symbol, SymbolSection};
 use object::{
@@ -9,8 +11,8 @@ use object::{
 };
 
 use crate::error::ImageError;
-use crate::header::Header;
-use crate::read::Entry;
+use crate::header::{Header, InitialMemory, MemoryPart};
+use crate::read::{Entry, Image};
 use crate::{seal, section};
 
 /// Builds an image, function by function in the order of their indices.
@@ -26,6 +28,8 @@ pub struct ImageBuilder<'a> {
     digests: Vec<u8>,
     /// Offset and length of each function's code.
     symbols: Vec<(u64, u64)>,
+    /// The initial contents of memories out of another image, and what is not sealed there.
+    memory: Option<(InitialMemory, Vec<u8>, Vec<Range<usize>>)>,
 }
 
 impl<'a> ImageBuilder<'a> {
@@ -39,7 +43,22 @@ impl<'a> ImageBuilder<'a> {
             functions: Vec::new(),
             digests: Vec::new(),
             symbols: Vec::new(),
+            memory: None,
         }
+    }
+
+    /// Takes the initial contents of memories from another image of the same module, for who has
+    /// the module from there, without its data.
+    ///
+    /// # Errors
+    /// If they are damaged.
+    pub fn keep_memory(&mut self, image: &Image) -> Result<(), ImageError> {
+        if let Some(memory) = &image.header().memory {
+            image.check_memory(image.memory_bytes())?;
+            let bytes = image.memory_bytes().to_vec();
+            self.memory = Some((memory.clone(), bytes, image.unsealed()));
+        }
+        Ok(())
     }
 
     /// Appends the code of the next function. It must need no relocation.
@@ -115,11 +134,22 @@ impl<'a> ImageBuilder<'a> {
             functions,
             digests,
             symbols,
+            memory,
         } = self;
         if symbols.len() != module.bodies.len() {
             return Err(ImageError::TooLarge("fewer functions than bodies"));
         }
-        let unsealed = unsealed(module);
+        let (architecture, endianness, page) = machine(&header.arch)?;
+        let (memory, memory_bytes, unsealed) = match memory {
+            Some((memory, bytes, unsealed)) => (Some(memory), bytes, unsealed),
+            None => {
+                let (memory, bytes) = initial_memory(module, page).unzip();
+                let without_data = memory.as_ref().is_some_and(|m| m.data_segments.is_some());
+                let unsealed = unsealed(module, without_data);
+                (memory, bytes.unwrap_or_default(), unsealed)
+            }
+        };
+        header.memory = memory;
         header.unsealed = unsealed
             .iter()
             .map(|range| Some((range.start.try_into().ok()?, range.end.try_into().ok()?)))
@@ -141,7 +171,6 @@ impl<'a> ImageBuilder<'a> {
             .digest(key)
             .ok_or(ImageError::TooLarge("sections that overlap"))?;
 
-        let (architecture, endianness, page) = machine(&header.arch)?;
         let mut object = Object::new(BinaryFormat::Elf, architecture, endianness);
         let text_section = object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
         object.set_section_data(text_section, text, page);
@@ -151,6 +180,7 @@ impl<'a> ImageBuilder<'a> {
             (section::DIGESTS, digests, 8),
             (section::SITES, sites, 1),
             (section::WASM, module.bytes.to_vec(), page),
+            (section::MEMORY, memory_bytes, page),
             (section::PROFILE, Vec::new(), 1),
             (section::SEAL, seal.to_vec(), 1),
         ] {
@@ -177,20 +207,56 @@ impl<'a> ImageBuilder<'a> {
     }
 }
 
-/// The parts of a module that are not needed to run it: its code and its custom sections.
-fn unsealed(module: &Module) -> Vec<std::ops::Range<usize>> {
+/// The parts of a module that are not needed to run it: its code, its custom sections, and if so its
+/// data.
+fn unsealed(module: &Module, without_data: bool) -> Vec<Range<usize>> {
     let mut ranges: Vec<_> = module
         .custom_sections
         .iter()
         .map(|section| section.range.clone())
         .collect();
-    let bodies = module.bodies.values();
-    if let Some(start) = bodies.clone().map(|body| body.range.start).min() {
-        let end = bodies.map(|body| body.range.end).max().unwrap_or(start);
-        ranges.push(start..end);
+    let mut span = |parts: &mut dyn Iterator<Item = &Range<usize>>| {
+        let mut parts = parts.filter(|part| !part.is_empty());
+        if let Some(first) = parts.next() {
+            let all = first.clone();
+            ranges.push(parts.fold(all, |all, part| {
+                all.start.min(part.start)..all.end.max(part.end)
+            }));
+        }
+    };
+    span(&mut module.bodies.values().map(|body| &body.range));
+    if without_data {
+        span(&mut module.data.values().map(|segment| &segment.range));
     }
     ranges.sort_unstable_by_key(|range| range.start);
     ranges
+}
+
+/// The section of initial memory contents, if there is to be one.
+fn initial_memory(module: &Module, page: u64) -> Option<(InitialMemory, Vec<u8>)> {
+    let runs = module
+        .initial_memory(page)
+        .filter(|runs| !runs.is_empty())?;
+    let is_passive = |segment: &DataSegment| matches!(segment.mode, SegmentMode::Passive);
+    let mut bytes = Vec::with_capacity(runs.iter().map(|run| run.bytes.len()).sum());
+    let mut parts = Vec::with_capacity(runs.len());
+    for run in runs {
+        bytes.extend_from_slice(&run.bytes);
+        parts.push(MemoryPart {
+            memory: run.memory.as_u32(),
+            at: run.at,
+            len: run.bytes.len() as u64,
+        });
+    }
+    let memory = InitialMemory {
+        parts,
+        digest: seal::memory(&mut &*bytes).ok()?,
+        data_segments: match module.data.values().any(is_passive) {
+            true => None,
+            false => Some(module.data.len().try_into().ok()?),
+        },
+    };
+    Some((memory, bytes))
 }
 
 /// How ELF names the machine, and its largest page.

@@ -324,9 +324,9 @@ impl Cache {
         let relative = relative.and_then(|key| self.open(key));
         let relative = relative.map(|(image, _)| image);
         let origin = Origin {
-            image: None,
             relative: relative.filter(|image| image.len() == wasm.bodies.len()),
             slot: Some(self.slot(key)),
+            ..Origin::default()
         };
         Module::from_wasm(engine, wasm, origin)
     }
@@ -480,6 +480,10 @@ impl CacheSlot {
         let mut header = module.engine.image_header()?;
         header.globals = module.wasm().globals.len() as u32;
         let mut builder = ImageBuilder::new(module.wasm(), header);
+        match module.code.image() {
+            Some(image) => builder.keep_memory(image.image())?,
+            None => {}
+        }
         for func in module.wasm().bodies.keys() {
             let known = present.as_ref().and_then(|image| image.function(func));
             let known = known.filter(|known| !known.is_missing());

@@ -23,7 +23,7 @@ impl Engine {
     /// As for [`Module::new`].
     pub fn precompile_module(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let wasm = bimetal_wasm::Module::new(bytes.to_vec(), &self.config().features)?;
-        self.compile_image(Module::environment(self, wasm)?)
+        self.compile_image(Module::environment(self, wasm)?, None)
     }
 
     /// Whether the bytes look like an image, as far as their beginning tells.
@@ -31,13 +31,16 @@ impl Engine {
         Image::is_elf(bytes)
     }
 
-    fn compile_image(&self, mut env: ModuleEnv) -> Result<Vec<u8>> {
+    fn compile_image(&self, mut env: ModuleEnv, from: Option<&Image>) -> Result<Vec<u8>> {
         env.tunables.call_mode = CallMode::Cell;
         let functions: Vec<_> = env.module.bodies.keys().collect();
         let codes = compile_bodies(self, &env, &functions, &|_| None)?;
         let mut header = self.image_header()?;
         header.globals = env.module.globals.len() as u32;
         let mut builder = ImageBuilder::new(&env.module, header);
+        if let Some(from) = from {
+            builder.keep_memory(from)?;
+        }
         for code in codes {
             if !code.relocs.is_empty() {
                 return Err(Error::msg(
@@ -90,7 +93,8 @@ impl Module {
         let env = self.env();
         let mut copy = ModuleEnv::new(env.module.clone(), env.tunables.clone())?;
         copy.instrumentation = env.instrumentation.clone();
-        self.engine().compile_image(copy)
+        let from = self.inner().code.image().map(|text| text.image());
+        self.engine().compile_image(copy, from)
     }
 
     /// Whether its code comes from an image.

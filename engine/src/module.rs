@@ -18,7 +18,7 @@ use crate::middleware::compile_error;
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
-use crate::vm::{ImageText, ImportValue, InstanceData, ModuleCode};
+use crate::vm::{ImageText, ImportValue, InitialContents, InstanceData, ModuleCode};
 
 /// A validated module with its code, ready to be instantiated in any store of its engine.
 ///
@@ -50,6 +50,7 @@ pub(crate) struct ModuleInner {
     pub(crate) code: ModuleCode,
     pub(crate) lazy: LazyFunctions,
     pub(crate) symbols: SymbolCache,
+    pub(crate) contents: InitialContents,
     /// See [`Origin`].
     pub(crate) relative: Option<Image>,
     /// See [`Origin`].
@@ -65,6 +66,8 @@ pub(crate) struct ModuleInner {
 pub(crate) struct Origin {
     /// Its compiled functions, all or some.
     pub(crate) image: Option<ImageText>,
+    /// What its memories contain at first, if that is known.
+    pub(crate) contents: InitialContents,
     /// A module with the same outline, of whose functions some may be the same.
     pub(crate) relative: Option<Image>,
     /// Where to keep what is compiled.
@@ -209,6 +212,7 @@ impl Module {
                 functions,
                 origin.image,
             ),
+            contents: origin.contents,
             relative: origin.relative,
             slot: origin.slot,
             taken_over: AtomicUsize::new(0),

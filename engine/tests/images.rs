@@ -337,3 +337,79 @@ fn an_empty_module_has_an_image() -> Result<()> {
     assert!(instance.get_memory(&mut store, "m").is_some());
     Ok(())
 }
+
+/// The initial memory of modules, in every way that they come to be.
+#[test]
+fn memories_begin_as_their_segments_say() -> Result<()> {
+    let known = r#"(module (memory (export "m") 3)
+        (data (i32.const 10) "early") (data (i32.const 12) "late") (data (i32.const 100000) "far")
+        (data $passive "passive")
+        (func (export "init") (param i32)
+            (memory.init $passive (local.get 0) (i32.const 0) (i32.const 7)))
+        (func (export "init_active")
+            (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 1))))"#;
+    let all_active = known.replace(
+        "(data $passive \"passive\")",
+        "(data $passive (i32.const 9) \"0\")",
+    );
+    let unknown = known.replace("(i32.const 12)", "(i32.add (i32.const 6) (i32.const 6))");
+    let folder = Folder::new("image-memory");
+    for (name, wat) in [
+        ("known", known),
+        ("active", &all_active),
+        ("unknown", &unknown),
+    ] {
+        for reservation in [None, Some(0)] {
+            let mut config = Config::new();
+            if let Some(bytes) = reservation {
+                config.memory_reservation(bytes).memory_guard_size(0);
+            }
+            let engine = Engine::new(&config)?;
+            let bytes = engine.precompile_module(wat.as_bytes())?;
+            let path = folder.0.join("m.bmt");
+            std::fs::write(&path, &bytes)?;
+            // SAFETY: we have just written it.
+            let mapped = unsafe { Module::deserialize_file(&engine, &path)? };
+            std::fs::remove_file(&path)?;
+            let again = deserialize(&engine, &mapped.serialize()?)?;
+            for module in [
+                Module::new(&engine, wat)?,
+                deserialize(&engine, &bytes)?,
+                mapped,
+                again,
+            ] {
+                for round in 0..3 {
+                    let mut store = Store::new(&engine, ());
+                    let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+                    let memory = instance.get_memory(&mut store, "m").unwrap();
+                    let data = memory.data(&store);
+                    assert_eq!(data[10..16], *b"ealate", "{name} {round}");
+                    assert_eq!(data[100_000..100_003], *b"far");
+                    assert_eq!(
+                        data.iter().filter(|&&byte| byte != 0).count(),
+                        9 + usize::from(name == "active")
+                    );
+                    assert_eq!(data.len(), 3 << 16);
+                    // What one instance writes the next does not see.
+                    memory.data_mut(&mut store).fill(0xff);
+                    assert_eq!(memory.grow(&mut store, 1)?, 3);
+                    assert_eq!(memory.data(&store)[3 << 16], 0);
+                    let init = instance.get_typed_func::<i32, ()>(&mut store, "init")?;
+                    let result = init.call(&mut store, 50_000);
+                    assert_eq!(
+                        result.is_ok(),
+                        name != "active",
+                        "an active segment is gone"
+                    );
+                    if name != "active" {
+                        assert_eq!(memory.data(&store)[50_000..50_007], *b"passive");
+                    }
+                    let init = instance.get_typed_func::<(), ()>(&mut store, "init_active")?;
+                    let error = init.call(&mut store, ()).unwrap_err();
+                    assert_eq!(error.downcast_ref(), Some(&Trap::MemoryOutOfBounds));
+                }
+            }
+        }
+    }
+    Ok(())
+}

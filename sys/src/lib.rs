@@ -52,7 +52,7 @@ pub use stubs::{
     lazy_stubs, next_frame, raise_stub, set_host_resolver, set_lazy_resolver,
 };
 pub use unix::code::CodeRegion;
-pub use unix::file::{MappedCode, MappedFile};
+pub use unix::file::{FilePart, MappedCode, MappedFile};
 pub use unix::memory::{MemoryImage, Reservation, page_size};
 pub use unix::private::{
     create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,

@@ -124,6 +124,7 @@ pub(crate) fn decode_validated(
     bytes: Bytes,
     features: &Features,
     bodies: impl IntoIterator<Item = Range<usize>>,
+    data_segments: Option<usize>,
 ) -> Result<Module> {
     let data = bytes.clone();
     let data = data.as_slice();
@@ -134,7 +135,7 @@ pub(crate) fn decode_validated(
         resources: None,
     };
     decoder
-        .skim(data, wasm_features)
+        .skim(data, wasm_features, data_segments)
         .map_err(|failure| diagnose::explain(data, wasm_features, &failure))?;
     let mut module = decoder.module;
     for range in bodies {
@@ -193,8 +194,14 @@ impl Decoder {
         Ok(())
     }
 
-    /// Decodes everything but the code section, and validates nothing.
-    fn skim(&mut self, data: &[u8], features: WasmFeatures) -> Result<(), Failure> {
+    /// Decodes everything but the code section, and validates nothing. Nor is the data section
+    /// looked at if it is known to have so many segments.
+    fn skim(
+        &mut self,
+        data: &[u8],
+        features: WasmFeatures,
+        data_segments: Option<usize>,
+    ) -> Result<(), Failure> {
         let mut parser = Parser::new(0);
         parser.set_features(features);
         let mut at = 0;
@@ -210,6 +217,13 @@ impl Decoder {
                 Payload::CodeSectionStart { size, .. } => {
                     parser.skip_section();
                     at = data.len().min(at.saturating_add(size as usize));
+                }
+                Payload::DataSection(_) if let Some(count) = data_segments => {
+                    let gone = || DataSegment {
+                        mode: SegmentMode::Declared,
+                        range: 0..0,
+                    };
+                    self.module.data = std::iter::repeat_with(gone).take(count).collect();
                 }
                 payload => self.section(&payload)?,
             }

@@ -18,6 +18,7 @@ mod cost;
 mod decode;
 mod diagnose;
 pub mod error;
+mod initial;
 pub mod inspect;
 pub mod instrument;
 mod matching;
@@ -31,6 +32,7 @@ mod usage;
 pub use bytes::Bytes;
 pub use cost::{OperatorCost, VariableOperatorCost};
 pub use error::{Error, ErrorKind, Result};
+pub use initial::InitialRun;
 pub use module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,
     FunctionBody, Import, ImportType, Module, Names, SegmentMode, TableInit,

@@ -162,7 +162,8 @@ pub enum SegmentMode<I> {
         /// The first index.
         offset: ConstExpr,
     },
-    /// Never; it declares functions that `ref.func` may name. (Element segments only.)
+    /// Never. Of element segments: it declares functions that `ref.func` may name. Of data
+    /// segments: it was copied by other means ([`Module::decode_validated`]).
     Declared,
 }
 
@@ -305,7 +306,9 @@ impl Module {
 
     /// Decodes a binary that [`Module::new`] accepted before with the same features, whose bodies
     /// are at these ranges. Its code is not touched, nothing is validated, so that this takes a
-    /// time that does not depend on the amount of code.
+    /// time that does not depend on the amount of code. Nor is its data looked at if its segments
+    /// are said to be so many: they are as if each had been dropped, for whoever has another way
+    /// to fill memories ([`Module::initial_memory`]).
     ///
     /// # Errors
     ///
@@ -315,8 +318,9 @@ impl Module {
         bytes: impl Into<Bytes>,
         features: &Features,
         bodies: impl IntoIterator<Item = Range<usize>>,
+        data_segments: Option<usize>,
     ) -> Result<Module> {
-        crate::decode::decode_validated(bytes.into(), features, bodies)
+        crate::decode::decode_validated(bytes.into(), features, bodies, data_segments)
     }
 
     /// Whether a module, binary or text, is valid.

@@ -337,7 +337,8 @@ fn a_validated_module_is_decoded_again_without_its_code() {
     let features = Features::default();
     let first = Module::new(text, &features).unwrap();
     let ranges = |m: &Module| -> Vec<_> { m.bodies.values().map(|b| b.range.clone()).collect() };
-    let again = Module::decode_validated(first.bytes.clone(), &features, ranges(&first)).unwrap();
+    let again =
+        Module::decode_validated(first.bytes.clone(), &features, ranges(&first), None).unwrap();
     // All that a `Module` says of itself, that is not decoded when asked for.
     assert_eq!(format!("{first:?}"), format!("{again:?}"));
     assert_eq!(
@@ -345,13 +346,17 @@ fn a_validated_module_is_decoded_again_without_its_code() {
         Some("g")
     );
 
-    let short =
-        Module::decode_validated(first.bytes.clone(), &features, ranges(&first)[1..].to_vec());
+    let short = Module::decode_validated(
+        first.bytes.clone(),
+        &features,
+        ranges(&first)[1..].to_vec(),
+        None,
+    );
     assert!(short.unwrap_err().message().contains("as many bodies"));
-    let outside = Module::decode_validated(first.bytes.clone(), &features, [0..5, 9..900]);
+    let outside = Module::decode_validated(first.bytes.clone(), &features, [0..5, 9..900], None);
     assert!(outside.unwrap_err().message().contains("outside"));
     for len in 8..first.bytes.len() {
         // Whatever comes of it, it is no panic.
-        let _ = Module::decode_validated(&first.bytes[..len], &features, ranges(&first));
+        let _ = Module::decode_validated(&first.bytes[..len], &features, ranges(&first), None);
     }
 }

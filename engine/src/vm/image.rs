@@ -13,6 +13,7 @@ use bimetal_codegen::SiteTable;
 use bimetal_sys::{CodeRegion, MappedCode, MappedFile};
 use bimetal_wasm::{Bytes, DefinedFuncIndex};
 
+use super::contents::InitialContents;
 use crate::cache::CacheSlot;
 use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
@@ -88,6 +89,10 @@ impl ImageText {
     pub(super) fn sites(&self, func: DefinedFuncIndex) -> SiteTable {
         let function = self.image.function(func);
         function.and_then(|f| f.sites()).unwrap_or_default()
+    }
+
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
     }
 
     /// Whether the image has code for a function.
@@ -187,10 +192,19 @@ impl Module {
             })
             .collect::<Result<Vec<_>, ImageError>>()?;
         let features = &engine.config().features;
-        let wasm = bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies)?;
+        let contents = match file {
+            Some(file) => InitialContents::of_file(&image, file)?,
+            None => InitialContents::of_bytes(&image)?,
+        };
+        let memory = image.header().memory.as_ref();
+        let data_segments = memory.and_then(|memory| memory.data_segments);
+        let data_segments = data_segments.map(|count| count as usize);
+        let wasm =
+            bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies, data_segments)?;
         let globals = header.globals;
         let origin = Origin {
             image: Some(ImageText::new(image, file)?),
+            contents,
             relative: None,
             slot,
         };

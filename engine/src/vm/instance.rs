@@ -277,8 +277,20 @@ pub(crate) fn instantiate(
             store.elem_drop(id, index);
         }
     }
+    // Where the contents are known before, no segment can be out of bounds.
+    let contents = module.inner().contents.next(wasm);
+    if let Some(contents) = contents {
+        for (memory, part) in contents.parts() {
+            let memory = store.instances[id].memories[memory];
+            contents.map(&mut store.memories[memory], part)?;
+        }
+    }
     for (index, segment) in wasm.data.iter() {
         if let SegmentMode::Active { target, offset } = &segment.mode {
+            if contents.is_some() {
+                store.data_drop(id, index);
+                continue;
+            }
             let at = store.offset(id, offset, wasm.memories[*target].memory64)?;
             store
                 .memory_init(id, *target, index, at, 0, segment.range.len() as u64)

@@ -1,10 +1,11 @@
 //! Linear memories.
 
+use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bimetal_abi::{MemoryPlan, MemoryStyle, VmMemory};
-use bimetal_sys::Reservation;
+use bimetal_sys::{MemoryImage, Reservation};
 use cranelift_entity::entity_impl;
 
 use super::store::StoreOpaque;
@@ -97,6 +98,24 @@ impl LinearMemory {
             accessible,
             owns_def,
         })
+    }
+
+    /// Puts `len` bytes of an image, copied when they are written, at `at`: all in whole pages.
+    pub(super) fn map(
+        &mut self,
+        at: u64,
+        image: &MemoryImage,
+        offset: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        let inside = |n: u64| usize::try_from(n).ok().filter(|&n| n <= self.accessible);
+        let end = at.checked_add(len).and_then(inside);
+        let (Some(at), Some(len), Some(_)) = (inside(at), inside(len), end) else {
+            return Err(io::Error::other(
+                "initial contents beyond the end of a memory",
+            ));
+        };
+        self.storage.map_image(at, image, offset, len)
     }
 
     /// Current size in bytes.

@@ -6,7 +6,9 @@
 //! writes a new one and renames it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::ptr;
 
 use rustix::mm::{MapFlags, ProtFlags};
@@ -114,6 +116,30 @@ impl AsRef<[u8]> for MappedCode {
     }
 }
 
+/// Reads a part of a file, without moving the position that others read at.
+#[derive(Debug)]
+pub struct FilePart<'a> {
+    file: &'a File,
+    left: Range<u64>,
+}
+
+impl FilePart<'_> {
+    /// The bytes at these places of a file.
+    pub fn new(file: &File, range: Range<u64>) -> FilePart<'_> {
+        FilePart { file, left: range }
+    }
+}
+
+impl Read for FilePart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.left.end.saturating_sub(self.left.start));
+        let len = buffer.len().min(left.unwrap_or(usize::MAX));
+        let read = self.file.read_at(&mut buffer[..len], self.left.start)?;
+        self.left.start += read as u64;
+        Ok(read)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -133,6 +159,19 @@ mod tests {
         assert_eq!(mapped.as_ref(), b"bytes");
         let empty = MappedFile::new(&file(b"")).expect("no mapping");
         assert_eq!(empty.as_ref(), b"");
+    }
+
+    #[test]
+    fn a_part_is_read_by_itself() {
+        let file = file(b"0123456789");
+        let mut text = String::new();
+        let mut part = FilePart::new(&file, 3..6);
+        part.read_to_string(&mut text).expect("it is text");
+        assert_eq!(text, "345");
+        text.clear();
+        let mut part = FilePart::new(&file, 8..60);
+        part.read_to_string(&mut text).expect("it is text");
+        assert_eq!(text, "89", "a file that is shorter");
     }
 
     #[test]

@@ -169,8 +169,8 @@ impl Reservation {
         }
         if len != 0 {
             // SAFETY: the range that is replaced is inside of the mapping that `self` owns; the
-            // module's comment says who answers for its contents. The file is sealed: it cannot
-            // become shorter, which would make accesses fault.
+            // module's comment says who answers for its contents. The file cannot become shorter,
+            // which would make accesses fault: it is sealed, or its owner has promised so.
             unsafe {
                 rustix::mm::mmap(
                     start.cast(),
@@ -178,7 +178,7 @@ impl Reservation {
                     ProtFlags::READ | ProtFlags::WRITE,
                     MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
                     &image.file,
-                    image_offset,
+                    image.offset + image_offset,
                 )?;
             }
         }
@@ -212,6 +212,8 @@ impl Drop for Reservation {
 #[derive(Debug)]
 pub struct MemoryImage {
     file: File,
+    /// Where it begins in the file, a multiple of the page size.
+    offset: u64,
     len: usize,
     mapped_len: u64,
 }
@@ -245,8 +247,32 @@ impl MemoryImage {
         )?;
         Ok(MemoryImage {
             file,
+            offset: 0,
             len: bytes.len(),
             mapped_len,
+        })
+    }
+
+    /// An image that is a part of a file. Nobody may change the file or make it shorter as long as
+    /// the image or what it was mapped to is used: the pages are the file's own until they are
+    /// written.
+    ///
+    /// # Errors
+    /// If `offset` and `len` are not multiples of the page size, or beyond the end of the file.
+    pub fn of_file(file: &File, offset: u64, len: usize) -> io::Result<MemoryImage> {
+        let page = page_size();
+        if !offset.is_multiple_of(page as u64) || !len.is_multiple_of(page) {
+            return Err(invalid("a part of a file that is not in whole pages"));
+        }
+        let end = offset.checked_add(len as u64);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) || end > Some(file.metadata()?.len()) {
+            return Err(invalid("a part of a file beyond its end"));
+        }
+        Ok(MemoryImage {
+            file: file.try_clone()?,
+            offset,
+            len,
+            mapped_len: len as u64,
         })
     }
 
