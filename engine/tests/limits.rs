@@ -47,6 +47,25 @@ fn growth_past_a_bound_gives_minus_one() -> Result<()> {
 }
 
 #[test]
+fn a_limit_that_comes_later_forbids_no_growth_by_nothing() -> Result<()> {
+    let mut store = limited(StoreLimits::default());
+    let module = Module::new(store.engine(), GROW)?;
+    let instance = Instance::new(&mut store, &module, &[])?;
+    *store.data_mut() = StoreLimitsBuilder::new()
+        .memory_size(0)
+        .table_elements(0)
+        .build();
+    let memory = instance.get_memory(&mut store, "m").unwrap();
+    assert_eq!(memory.grow(&mut store, 0)?, 1);
+    let table = instance.get_table(&mut store, "t").unwrap();
+    assert_eq!(table.grow(&mut store, 0, Ref::Func(None))?, 1);
+    let size = instance.get_typed_func::<i32, i32>(&mut store, "memory")?;
+    assert_eq!(size.call(&mut store, 0)?, 1);
+    assert_eq!(size.call(&mut store, 1)?, -1);
+    Ok(())
+}
+
+#[test]
 fn creation_past_a_bound_is_an_error_and_creates_nothing() -> Result<()> {
     let mut store = limited(StoreLimitsBuilder::new().memory_size(1 << 16).build());
     let module = Module::new(store.engine(), "(module (memory 2))")?;

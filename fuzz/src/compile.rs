@@ -1,19 +1,22 @@
 //! Compiling: every function of a valid module, for every target and setting, without a defect
 //! that the compiler itself notices (its verifiers are on), and to the same bytes each time.
+//!
+//! A case is a module for one machine, with settings of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arbitrary::Unstructured;
 use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{
-    Arch, CompileError, Compiler, CpuFeatures, FunctionCode, ModuleEnv, OptLevel, Scratch,
-    Settings, Target as Machine, Trampoline,
+    Arch, CompileError, Compiler, CpuFeatures, ModuleEnv, OptLevel, Settings, Target as Machine,
+    Trampoline,
 };
 use bimetal_optimizer::Optimizer;
-use bimetal_wasm::{Features, Module};
+use bimetal_wasm::{Features, FuncType, Module, OperatorCost};
 
+use crate::runner::thread_time;
 use crate::{Notes, Target, extreme, generate};
 
 /// How code is made.
@@ -21,6 +24,15 @@ use crate::{Notes, Target, extreme, generate};
 struct Setup {
     settings: Settings,
     tunables: Tunables,
+}
+
+/// What is compiled of a module.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// All functions twice, to compare.
+    twice: bool,
+    /// Which kind of trampoline, or all.
+    trampolines: Option<u8>,
 }
 
 /// No module of a hundred kilobytes may take longer, twice, in a build for tests.
@@ -85,17 +97,21 @@ impl Compile {
 impl Target for Compile {
     fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
         let mut u = Unstructured::new(input);
-        let setups = self.machines.iter().map(|_| setup(&mut u));
-        let Ok(setups) = setups.collect::<arbitrary::Result<Vec<_>>>() else {
+        let (Ok(which), Ok(setup)) = (u.choose_index(self.machines.len()), setup(&mut u)) else {
             return Ok(());
         };
-        if u.ratio(1, 50).unwrap_or(false) {
-            return self.check_extreme(&mut u, &setups, notes);
+        if u.ratio(1, 500).unwrap_or(false) {
+            return self.check_extreme(&mut u, which, setup, notes);
         }
+        let how = How {
+            twice: u.ratio(1, 3).unwrap_or(false),
+            trampolines: Some(u.arbitrary().unwrap_or(0)),
+        };
         let Ok(wasm) = generate::module(&mut u) else {
+            notes.count("no module");
             return Ok(());
         };
-        self.check(&wasm, &setups, notes)
+        self.check(&wasm, which, &setup, how, notes)
     }
 
     fn run_file(&mut self, file: &[u8], notes: &mut Notes) -> Result<(), String> {
@@ -110,7 +126,13 @@ impl Target for Compile {
                     },
                     tunables: Tunables::default(),
                 };
-                self.check(file, &vec![setup; self.machines.len()], notes)?;
+                let how = How {
+                    twice: true,
+                    trampolines: None,
+                };
+                for which in 0..self.machines.len() {
+                    self.check(file, which, &setup, how, notes)?;
+                }
             }
         }
         Ok(())
@@ -138,20 +160,22 @@ fn setup(u: &mut Unstructured<'_>) -> arbitrary::Result<Setup> {
             spectre_mitigation: u.arbitrary()?,
             interrupts: u.ratio(1, 4)?,
             fuel: u.ratio(1, 4)?,
-            operator_cost: None,
+            operator_cost: match u.ratio(1, 8)? {
+                true => Some(Arc::new(OperatorCost::uniform(u.arbitrary()?))),
+                false => None,
+            },
         },
     })
 }
 
 impl Compile {
-    /// One machine at a time: these are large.
     fn check_extreme(
         &self,
         u: &mut Unstructured<'_>,
-        setups: &[Setup],
+        which: usize,
+        mut setup: Setup,
         notes: &mut Notes,
     ) -> Result<(), String> {
-        let which = u.choose_index(self.machines.len()).unwrap_or(0);
         let Ok(text) = extreme::text(u) else {
             return Ok(());
         };
@@ -159,16 +183,19 @@ impl Compile {
         notes.files.push(("wat", text.clone().into_bytes()));
         let module = Module::from_text(&text, &self.features)
             .map_err(|error| format!("a valid module is refused: {error}"))?;
-        let mut setup = setups[which].clone();
         // The verifiers may take longer than the compiler.
         setup.settings.verify = false;
         let env = ModuleEnv::new(Arc::new(module), setup.tunables.clone())
             .map_err(|error| error.to_string())?;
         let machine = &self.machines[which];
-        let start = Instant::now();
-        one(&env, machine, &setup, notes)
+        let start = thread_time();
+        let how = How {
+            twice: true,
+            trampolines: None,
+        };
+        one(&env, machine, &setup, how, notes)
             .map_err(|error| format!("{error}\n{machine:?}\n{setup:?}"))?;
-        match start.elapsed() {
+        match thread_time().saturating_sub(start) {
             time if time > LIMIT => Err(format!(
                 "compiling {} bytes took {time:?}\n{machine:?}\n{setup:?}",
                 env.module.bytes.len()
@@ -177,21 +204,30 @@ impl Compile {
         }
     }
 
-    fn check(&self, wasm: &[u8], setups: &[Setup], notes: &mut Notes) -> Result<(), String> {
+    fn check(
+        &self,
+        wasm: &[u8],
+        which: usize,
+        setup: &Setup,
+        how: How,
+        notes: &mut Notes,
+    ) -> Result<(), String> {
         notes.files.push(("wasm", wasm.to_vec()));
+        let machine = &self.machines[which];
         let module = Module::new(wasm.to_vec(), &self.features)
             .map_err(|error| format!("a valid module is refused: {error}"))?;
-        let module = Arc::new(module);
-        for (machine, setup) in self.machines.iter().zip(setups) {
-            let env = match ModuleEnv::new(module.clone(), setup.tunables.clone()) {
-                Ok(env) => env,
-                Err(CompileError::Limit(_)) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            };
-            one(&env, machine, setup, notes)
-                .map_err(|error| format!("{error}\n{machine:?}\n{setup:?}"))?;
-        }
-        Ok(())
+        let env = match ModuleEnv::new(Arc::new(module), setup.tunables.clone()) {
+            Ok(env) => env,
+            Err(CompileError::Limit(_)) => {
+                notes.count("modules past a limit");
+                return Ok(());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        notes.add("bytes of wasm", wasm.len() as u64);
+        notes.count(machine.arch.name());
+        one(&env, machine, setup, how, notes)
+            .map_err(|error| format!("{error}\n{machine:?}\n{setup:?}"))
     }
 }
 
@@ -200,33 +236,45 @@ fn lacks_vectors(machine: &Machine) -> bool {
     machine.arch == Arch::Riscv64 && machine.features == CpuFeatures::Baseline
 }
 
-fn one(env: &ModuleEnv, machine: &Machine, setup: &Setup, notes: &mut Notes) -> Result<(), String> {
+fn one(
+    env: &ModuleEnv,
+    machine: &Machine,
+    setup: &Setup,
+    how: How,
+    notes: &mut Notes,
+) -> Result<(), String> {
     let optimizer =
         Optimizer::new(machine, setup.settings.clone()).map_err(|error| error.to_string())?;
     // The one has compiled everything before, the other nothing.
     let mut used = optimizer.scratch();
     for func in env.module.bodies.keys() {
-        let code = function(&optimizer, env, func, &mut used);
-        let again = function(&optimizer, env, func, &mut optimizer.scratch());
-        let (code, again) = match (code, again) {
-            (Ok(code), Ok(again)) => (code, again),
-            (Err(CompileError::Unsupported(what)), Err(_)) if lacks_vectors(machine) => {
-                notes.count(format!("not supported: {what}"));
+        let code = optimizer.function(env, func, &mut used);
+        let again = how
+            .twice
+            .then(|| optimizer.function(env, func, &mut optimizer.scratch()));
+        let code = match code {
+            Ok(code) => code,
+            Err(CompileError::Unsupported(what)) if lacks_vectors(machine) => {
+                notes.count(&format!("not supported: {what}"));
                 continue;
             }
-            (Err(CompileError::Limit(what)), Err(_)) => {
-                notes.count(format!("limit: {what}"));
+            Err(CompileError::Limit(what)) => {
+                notes.count(&format!("limit: {what}"));
                 continue;
             }
-            (Err(error), _) | (_, Err(error)) => return Err(format!("{error} in {func}")),
+            Err(error) => return Err(format!("{error} in {func}")),
         };
         notes.count("functions");
-        let same = code.bytes == again.bytes
-            && code.relocs == again.relocs
-            && code.sites == again.sites
-            && code.alignment == again.alignment;
-        if !same {
-            return Err(format!("compiled twice, {func} is not the same"));
+        notes.add("bytes of code", code.bytes.len() as u64);
+        if let Some(again) = again {
+            let again = again.map_err(|error| format!("{error} in {func}, the second time"))?;
+            let same = code.bytes == again.bytes
+                && code.relocs == again.relocs
+                && code.sites == again.sites
+                && code.alignment == again.alignment;
+            if !same {
+                return Err(format!("compiled twice, {func} is not the same"));
+            }
         }
         if !code.alignment.is_power_of_two() {
             return Err(format!("{func} is aligned to {}", code.alignment));
@@ -237,14 +285,22 @@ fn one(env: &ModuleEnv, machine: &Machine, setup: &Setup, notes: &mut Notes) -> 
             }
         }
     }
+    const KINDS: [fn(FuncType) -> Trampoline; 3] = [
+        Trampoline::HostToWasm,
+        Trampoline::WasmToNative,
+        Trampoline::WasmToArray,
+    ];
     let types: BTreeSet<_> = env.module.functions.values().collect();
-    for &ty in types {
+    for (i, &ty) in types.into_iter().enumerate() {
         let ty = env.module.func_type_at(ty);
-        for trampoline in [
-            Trampoline::HostToWasm(ty.clone()),
-            Trampoline::WasmToNative(ty.clone()),
-            Trampoline::WasmToArray(ty.clone()),
-        ] {
+        for (kind, make) in KINDS.iter().enumerate() {
+            if how
+                .trampolines
+                .is_some_and(|n| (usize::from(n) + i) % KINDS.len() != kind)
+            {
+                continue;
+            }
+            let trampoline = make(ty.clone());
             match optimizer.trampoline(&trampoline, &mut used) {
                 Ok(_) => notes.count("trampolines"),
                 Err(CompileError::Unsupported(_)) if lacks_vectors(machine) => {}
@@ -253,13 +309,4 @@ fn one(env: &ModuleEnv, machine: &Machine, setup: &Setup, notes: &mut Notes) -> 
         }
     }
     Ok(())
-}
-
-fn function(
-    optimizer: &Optimizer,
-    env: &ModuleEnv,
-    func: bimetal_wasm::DefinedFuncIndex,
-    scratch: &mut Scratch,
-) -> Result<FunctionCode, CompileError> {
-    optimizer.function(env, func, scratch)
 }

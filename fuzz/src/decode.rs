@@ -1,6 +1,6 @@
 //! Decoding: no bytes do harm, and valid modules come back out of the text format as they were.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arbitrary::Unstructured;
 use bimetal_abi::Tunables;
@@ -8,6 +8,7 @@ use bimetal_codegen::ModuleEnv;
 use bimetal_wasm::text::{self, PrintOptions};
 use bimetal_wasm::{Features, Module};
 
+use crate::runner::thread_time;
 use crate::{Notes, Target, generate};
 
 /// No input of a few kilobytes may take longer.
@@ -91,7 +92,7 @@ impl Decode {
     /// What is accepted can be looked at; what is not has a message; both happen in time.
     fn any(&self, bytes: &[u8], notes: &mut Notes) -> Result<(), String> {
         notes.files.push(("bin", bytes.to_vec()));
-        let start = Instant::now();
+        let start = thread_time();
         match Module::new(bytes.to_vec(), &self.features) {
             Ok(module) => {
                 notes.count("accepted");
@@ -105,14 +106,14 @@ impl Decode {
                 let _ = ModuleEnv::new(module.into(), Tunables::default());
             }
             Err(error) => {
-                notes.count(format!("refused: {:?}", error.kind()));
+                notes.count(&format!("refused: {:?}", error.kind()));
                 if error.to_string().is_empty() {
                     return Err("an error without a message".into());
                 }
             }
         }
         let _ = text::print(bytes, &PrintOptions::default());
-        match start.elapsed() {
+        match thread_time().saturating_sub(start) {
             time if time > LIMIT => Err(format!("decoding took too long: {time:?}")),
             _ => Ok(()),
         }

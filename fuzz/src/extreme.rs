@@ -9,7 +9,7 @@ use std::fmt::Write;
 /// # Errors
 /// If the bytes are none.
 pub fn text(u: &mut Unstructured<'_>) -> Result<String> {
-    let most = *u.choose(&[50, 500, 3000])?;
+    let most = *u.choose(&[20, 20, 50, 50, 50, 200, 500, 3000])?;
     let n: usize = u.int_in_range(1..=most)?;
     let mut body = String::new();
     let mut out =

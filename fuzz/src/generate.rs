@@ -3,15 +3,33 @@
 use arbitrary::{Result, Unstructured};
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
-/// The name of the export that [`runnable`] adds: how many function entries and loop iterations
+/// The name of one of the exports that [`runnable`] adds: how many function entries and loop iterations
 /// are left before the module stops itself.
 pub const FUEL: &str = "fuel of the fuzzer";
 
 /// How much of it there is.
 pub const FUEL_AMOUNT: u32 = 1000;
 
-/// What this runtime accepts, and the sizes that make for many cases a second.
+/// How large a module may be: small mostly, for many cases a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    Tiny,
+    Small,
+    Large,
+}
+
+/// What this runtime accepts.
 fn config(u: &mut Unstructured<'_>) -> Result<Config> {
+    let size = match (u.len(), u.int_in_range(0..=15)?) {
+        (4000.., 1..) | (_, 0) => Size::Large,
+        (_, 1..=5) => Size::Small,
+        _ => Size::Tiny,
+    };
+    let of = |tiny: usize, small: usize, large: usize| match size {
+        Size::Tiny => tiny,
+        Size::Small => small,
+        Size::Large => large,
+    };
     let defaults = Config::default();
     let kinds = [
         InstructionKind::NumericInt,
@@ -43,19 +61,21 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
         allowed_instructions,
         allow_floats: u.ratio(4, 5)?,
         simd_enabled: u.ratio(1, 2)?,
-        max_instructions: *u.choose(&[20, 100, 500])?,
-        max_funcs: *u.choose(&[2, 6, 20])?,
-        max_types: *u.choose(&[4, 20])?,
-        max_type_size: *u.choose(&[20, 100])?,
-        max_globals: 20,
-        max_imports: *u.choose(&[0, 4, 12])?,
-        max_memories: *u.choose(&[0, 1, 1, 4])?,
-        max_tables: *u.choose(&[0, 1, 3])?,
-        max_table_elements: 100,
-        max_data_segments: 10,
-        max_element_segments: 10,
-        max_memory32_bytes: 8 << 16,
+        max_instructions: of(*u.choose(&[8, 16, 32])?, 100, 600),
+        max_funcs: of(2, 5, 20),
+        max_types: of(2, 5, 20),
+        max_globals: of(3, 8, 30),
+        max_imports: of(*u.choose(&[0, 0, 2])?, 4, 12),
+        max_memories: *u.choose(&[0, 1, 1, 1, of(1, 2, 4)])?,
+        max_tables: *u.choose(&[0, 1, of(1, 3, 5)])?,
+        max_table_elements: of(10, 20, 100) as u64,
+        max_data_segments: of(2, 5, 20),
+        max_element_segments: of(2, 5, 20),
+        max_elements: of(4, 10, 100),
+        max_exports: of(5, 10, 100),
+        max_memory32_bytes: (of(1, 3, 16) << 16) as u64,
         min_funcs: 1,
+        min_types: 1,
         memory_offset_choices: match u.ratio(1, 2)? {
             true => MemoryOffsetChoices(90, 9, 1),
             false => MemoryOffsetChoices(20, 10, 20),
@@ -84,7 +104,7 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut config = config(u)?;
     config.generate_custom_sections = u.ratio(1, 4)?;
     config.min_uleb_size = *u.choose(&[1, 1, 1, 5])?;
-    if u.ratio(1, 8)? {
+    if u.ratio(1, 40)? {
         config.max_memory32_bytes = 1 << 32;
         config.max_table_elements = 1_000_000;
     }
@@ -92,72 +112,74 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 }
 
 /// A module whose functions end, whose memories stay small, and that exports all that it has.
-/// A `portable` one makes its NaNs canonical itself.
 ///
 /// # Errors
 /// If the bytes are none.
-pub fn runnable(u: &mut Unstructured<'_>, portable: bool) -> Result<Vec<u8>> {
+pub fn runnable(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut config = config(u)?;
-    config.export_everything = true;
+    // Exports are added below: made-up names would take most of the bytes.
+    config.max_exports = 0;
     config.memory_max_size_required = true;
     config.table_max_size_required = true;
-    config.canonicalize_nans = portable;
-    // Two things that the oracle (wasmi 2.0.0) gets wrong: what is generated to avoid traps, as it
-    // takes the wrong side of a `select` on an `i32.eqz`; and stores of vector lanes, which end
-    // the process.
-    config.disallow_traps = u.ratio(1, 2)? && !portable;
-    config.simd_enabled &= !portable;
+    // Else most programs trap before they have done anything.
+    config.disallow_traps = u.ratio(4, 5)?;
     let mut module = Module::new(config, u)?;
     let global = module
         .ensure_termination(FUEL_AMOUNT)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;
-    Ok(export_global(&module.to_bytes(), FUEL, global))
+    export_all(&module.to_bytes(), global).ok_or(arbitrary::Error::IncorrectFormat)
 }
 
-/// The module with one export more.
-fn export_global(wasm: &[u8], name: &str, global: u32) -> Vec<u8> {
+/// The module with exports of all that it has, and of the global with this number as [`FUEL`].
+fn export_all(wasm: &[u8], fuel: u32) -> Option<Vec<u8>> {
+    let module = bimetal_wasm::Module::new(wasm.to_vec(), &Default::default()).ok()?;
+    let kinds = [
+        ('f', 0, module.functions.len()),
+        ('t', 1, module.tables.len()),
+        ('m', 2, module.memories.len()),
+        ('g', 3, module.globals.len()),
+    ];
+    let mut body = Vec::new();
+    leb(&mut body, kinds.iter().map(|kind| kind.2 as u32).sum());
+    for (letter, kind, count) in kinds {
+        for i in 0..count as u32 {
+            let name = match (kind, i) {
+                (3, i) if i == fuel => FUEL.to_owned(),
+                _ => format!("{letter}{i}"),
+            };
+            leb(&mut body, name.len() as u32);
+            body.extend(name.as_bytes());
+            body.push(kind);
+            leb(&mut body, i);
+        }
+    }
+    Some(with_exports(wasm, &body))
+}
+
+/// The module with this section of exports.
+fn with_exports(wasm: &[u8], exports: &[u8]) -> Vec<u8> {
     const EXPORTS: u8 = 7;
     /// Those that come after exports. (Tags and the count of data segments have greater ids than
     /// their places.)
     const LATER: [u8; 5] = [8, 9, 12, 10, 11];
-    let mut entry = Vec::new();
-    leb(&mut entry, name.len() as u32);
-    entry.extend(name.as_bytes());
-    entry.push(3);
-    leb(&mut entry, global);
-
     let mut out = wasm[..8].to_vec();
     let mut rest = &wasm[8..];
-    let mut done = false;
-    let section = |out: &mut Vec<u8>, count: u32, entries: &[u8]| {
-        let mut body = Vec::new();
-        leb(&mut body, count + 1);
-        body.extend(entries);
-        body.extend(&entry);
-        out.push(EXPORTS);
-        leb(out, body.len() as u32);
-        out.extend(body);
-    };
-    while let [id, after @ ..] = rest {
+    while let [id, after @ ..] = rest
+        && !LATER.contains(id)
+    {
         let mut body = after;
         let size = read_leb(&mut body) as usize;
-        let (mut contents, next) = body.split_at(size);
-        if *id == EXPORTS {
-            let count = read_leb(&mut contents);
-            section(&mut out, count, contents);
-            done = true;
-        } else {
-            if !done && LATER.contains(id) {
-                section(&mut out, 0, &[]);
-                done = true;
-            }
+        let next = &body[size..];
+        // The generator makes some of its own accord.
+        if *id != EXPORTS {
             out.extend(&rest[..rest.len() - next.len()]);
         }
         rest = next;
     }
-    if !done {
-        section(&mut out, 0, &[]);
-    }
+    out.push(EXPORTS);
+    leb(&mut out, exports.len() as u32);
+    out.extend(exports);
+    out.extend(rest);
     out
 }
 

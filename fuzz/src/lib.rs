@@ -18,10 +18,9 @@ pub mod decode;
 pub mod execute;
 pub mod extreme;
 pub mod generate;
-#[cfg(feature = "oracle")]
-pub mod oracle;
 pub mod runner;
 pub mod source;
+pub mod tally;
 pub mod wasi;
 
 use std::collections::BTreeMap;
@@ -40,8 +39,16 @@ pub struct Notes {
 
 impl Notes {
     /// Counts that something happened.
-    pub fn count(&mut self, what: impl Into<String>) {
-        *self.counts.entry(what.into()).or_default() += 1;
+    pub fn count(&mut self, what: &str) {
+        self.add(what, 1);
+    }
+
+    /// Counts that something happened so many times.
+    pub fn add(&mut self, what: &str, times: u64) {
+        match self.counts.get_mut(what) {
+            Some(count) => *count += times,
+            None => _ = self.counts.insert(what.to_owned(), times),
+        }
     }
 }
 

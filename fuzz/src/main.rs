@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bimetal_fuzz::runner::{self, Plan};
+use bimetal_fuzz::tally::Tally;
 use bimetal_fuzz::{Notes, TARGETS, source};
 use clap::Parser;
 
@@ -19,6 +20,9 @@ struct Args {
     /// The number of the first case; each has the next number
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Begin after the cases of all earlier runs with this, and add to their tally
+    #[arg(long, conflicts_with = "seed")]
+    resume: bool,
     /// How many cases
     #[arg(long)]
     count: Option<u64>,
@@ -91,7 +95,8 @@ fn main() -> Result<ExitCode> {
     runner::catch_panics();
     let mut plan = Plan {
         seed: args.seed,
-        folder: Some(args.folder),
+        resume: args.resume,
+        folder: Some(args.folder.clone()),
         reduce: !args.no_reduce,
         ..Plan::default()
     };
@@ -104,8 +109,14 @@ fn main() -> Result<ExitCode> {
         plan.time = Duration::from_secs(60);
     }
     let report = runner::run(name, make, &plan).map_err(anyhow::Error::msg)?;
-    println!("{name}: {} cases from {}", report.cases, plan.seed);
-    for (what, count) in &report.counts {
+    println!("{name}: {} cases from {}", report.cases, report.seed);
+    let mut counts = report.counts;
+    if args.resume {
+        let tally = Tally::read(&args.folder, name).map_err(anyhow::Error::msg)?;
+        println!("{name}: {} cases in all", tally.cases);
+        counts = tally.counts;
+    }
+    for (what, count) in &counts {
         println!("  {count:>9} {what}");
     }
     for finding in &report.findings {

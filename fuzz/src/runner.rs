@@ -1,20 +1,22 @@
 //! Runs cases, one after the other, and keeps what they find.
 //!
 //! A panic of a case is a finding; a case that takes too long ends the process, as nothing else
-//! can end it. Findings are told apart by their first line, and only the first of a kind is made
+//! can end it. Time is mostly that of the processor: on a busy machine a case waits. Findings are told apart by their first line, and only the first of a kind is made
 //! smaller: by cutting and blanking the input for as long as the same is found.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::tally::{Current, DEATHS, Tally};
 use crate::{Counts, Make, Notes, source};
 
 /// What to run.
@@ -22,6 +24,8 @@ use crate::{Counts, Make, Notes, source};
 pub struct Plan {
     /// The number of the first case.
     pub seed: u64,
+    /// Whether to begin after all earlier runs instead, and add this one to them.
+    pub resume: bool,
     /// How many cases at most.
     pub count: u64,
     /// For how long at most.
@@ -38,6 +42,7 @@ impl Default for Plan {
     fn default() -> Self {
         Plan {
             seed: 0,
+            resume: false,
             count: u64::MAX,
             time: Duration::from_secs(u64::MAX / 4),
             folder: None,
@@ -61,6 +66,8 @@ pub struct Finding {
 /// How a run went.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// The number of the first.
+    pub seed: u64,
     /// How many cases were run.
     pub cases: u64,
     /// What happened in them.
@@ -69,8 +76,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// A case that takes longer does not end.
+/// A case that takes the processor for longer does not end.
 const TOO_LONG: Duration = Duration::from_secs(60);
+/// Nor does one that waits for longer.
+const WAITS_TOO_LONG: Duration = Duration::from_secs(20 * 60);
 /// The exit code of a process with such a case.
 pub const TOO_LONG_CODE: i32 = 97;
 /// Engines keep what they know of function types; a fresh target forgets it.
@@ -101,28 +110,41 @@ fn describe(panic: &(dyn Any + Send)) -> String {
 /// If the target cannot be made or a file not written. Findings are no errors.
 pub fn run(name: &str, make: Make, plan: &Plan) -> Result<Report, String> {
     let start = Instant::now();
-    let current = match &plan.folder {
-        Some(folder) => {
-            fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-            let path = folder.join(format!("{name}.current"));
-            Some(fs::File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?)
+    let mut before = None;
+    let mut current = None;
+    let mut first = plan.seed;
+    if let Some(folder) = &plan.folder {
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        if plan.resume {
+            let mut tally = Tally::read(folder, name)?;
+            if let Some(seed) = Current::left(folder, name) {
+                eprintln!("{name}: case {seed} ended its process");
+                tally.next = seed.wrapping_add(1);
+                *tally.counts.entry(DEATHS.into()).or_default() += 1;
+                tally.write(folder, name)?;
+            }
+            first = tally.next;
+            before = Some((folder, tally));
         }
-        None => None,
-    };
-    let watched = Watch::start(start);
+        current = Some(Current::new(folder, name)?);
+    }
+    let watched = Watch::start();
     let mut target = make()?;
-    let mut report = Report::default();
+    let mut report = Report {
+        seed: first,
+        ..Report::default()
+    };
     let mut kinds = BTreeSet::new();
     let mut said = Instant::now();
     while report.cases < plan.count && start.elapsed() < plan.time {
-        let seed = plan.seed.wrapping_add(report.cases);
+        let seed = first.wrapping_add(report.cases);
         if let Some(current) = &current {
-            let _ = current.write_all_at(format!("{seed:020}\n").as_bytes(), 0);
+            current.set(seed);
         }
         if report.cases % FRESH_AFTER == FRESH_AFTER - 1 {
             target = make()?;
         }
-        watched.case(start);
+        watched.case();
         let mut notes = Notes {
             counts: std::mem::take(&mut report.counts),
             ..Notes::default()
@@ -152,10 +174,39 @@ pub fn run(name: &str, make: Make, plan: &Plan) -> Result<Report, String> {
                 "{name}: {} cases, {rate:.0}/s, {findings} findings",
                 report.cases
             );
+            add_up(&before, name, &report, start.elapsed())?;
         }
     }
     watched.pause();
+    add_up(&before, name, &report, start.elapsed())?;
     Ok(report)
+}
+
+fn add_up(
+    before: &Option<(&PathBuf, Tally)>,
+    name: &str,
+    report: &Report,
+    time: Duration,
+) -> Result<(), String> {
+    match before {
+        Some((folder, tally)) => {
+            let tally = tally.clone();
+            tally
+                .plus(report.cases, time, &report.counts)
+                .write(folder, name)
+        }
+        None => Ok(()),
+    }
+}
+
+/// How much of the processor this process has had.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
+/// How much of the processor this thread has had: what a busy machine does not make longer.
+pub fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// The same kind of finding has the same first line, but for its numbers.
@@ -249,33 +300,45 @@ pub fn reduce(input: &[u8], mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
 /// Ends the process when a case does not end.
 struct Watch(Arc<AtomicU64>);
 
+/// No case is running.
+const NONE: u64 = u64::MAX;
+
 impl Watch {
-    fn start(start: Instant) -> Watch {
-        let since = Arc::new(AtomicU64::new(u64::MAX));
-        let watched = Arc::downgrade(&since);
+    fn start() -> Watch {
+        let number = Arc::new(AtomicU64::new(NONE));
+        let watched = Arc::downgrade(&number);
         std::thread::spawn(move || {
+            let mut seen = NONE;
+            let mut since = (Instant::now(), processor_time());
             loop {
                 std::thread::sleep(Duration::from_secs(1));
                 let Some(watched) = watched.upgrade() else {
                     return;
                 };
-                let since = Duration::from_millis(watched.load(Ordering::Relaxed));
-                if start.elapsed().saturating_sub(since) > TOO_LONG {
+                let now = watched.load(Ordering::Relaxed);
+                if now == NONE || now != seen {
+                    seen = now;
+                    since = (Instant::now(), processor_time());
+                }
+                let used = processor_time().saturating_sub(since.1);
+                if used > TOO_LONG || since.0.elapsed() > WAITS_TOO_LONG {
                     eprintln!("a case took longer than {TOO_LONG:?}");
                     std::process::exit(TOO_LONG_CODE);
                 }
             }
         });
-        Watch(since)
+        Watch(number)
     }
 
-    fn case(&self, start: Instant) {
-        let now = start.elapsed().as_millis() as u64;
-        self.0.store(now, Ordering::Relaxed);
+    /// Another case is running.
+    fn case(&self) {
+        let now = self.0.load(Ordering::Relaxed);
+        self.0
+            .store(now.wrapping_add(1) & (NONE >> 1), Ordering::Relaxed);
     }
 
     fn pause(&self) {
-        self.0.store(u64::MAX, Ordering::Relaxed);
+        self.0.store(NONE, Ordering::Relaxed);
     }
 }
 

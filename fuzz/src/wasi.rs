@@ -61,17 +61,30 @@ const SUBSCRIPTION_SIZE: usize = 48;
 #[derive(Debug)]
 pub struct Wasi {
     functions: Vec<&'static Function>,
+    /// What there is: the guest's folder, and what is outside of it.
+    world: tempfile::TempDir,
+    /// What is outside, as it must stay.
+    before: Vec<String>,
+    /// Whether the guest's folder is as it was made.
+    fresh: bool,
+    memory: Vec<u8>,
 }
 
 impl Wasi {
     /// With all functions.
     ///
     /// # Errors
-    /// None so far.
+    /// If no scratch folder can be made.
     pub fn new() -> Result<Wasi, String> {
         let functions = functions().filter(|function| function.call.is_some());
+        let world = scratch().map_err(|error| error.to_string())?;
+        prepare(world.path()).map_err(|error| format!("cannot prepare: {error}"))?;
         Ok(Wasi {
             functions: functions.collect(),
+            before: outside(world.path())?,
+            world,
+            fresh: true,
+            memory: vec![0; SIZE],
         })
     }
 }
@@ -95,42 +108,42 @@ impl Wasi {
 
 impl Target for Wasi {
     fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
-        notes.files.push(("bin", input.to_vec()));
-        let world = scratch().map_err(|error| error.to_string())?;
-        prepare(world.path()).map_err(|error| format!("cannot prepare: {error}"))?;
-        let before = outside(world.path())?;
-        let mut ctx = context(&world.path().join("scratch"))?;
+        let world = self.world.path();
+        if !std::mem::replace(&mut self.fresh, false) {
+            reset(world).map_err(|error| format!("cannot prepare: {error}"))?;
+        }
+        let mut ctx = context(&world.join("scratch"))?;
         // Eight bytes of input for a call: what is cut out of the input is a call less.
         let mut said = Vec::new();
-        let mut memory = vec![0; SIZE];
-        for (i, chunk) in input.chunks_exact(8).take(64).enumerate() {
+        for (i, chunk) in input.chunks_exact(8).take(40).enumerate() {
             let seed = u64::from_le_bytes(chunk.try_into().map_err(|_| "eight bytes")?);
             let mut source = Source::new(seed);
-            fill(&mut memory, &mut source, i == 0);
+            fill(&mut self.memory, &mut source, i == 0);
             let function = self.choose(&mut source);
             let args = arguments(function, &mut source);
             said.push(format!("{}{args:x?}", function.name));
             let Some(call) = function.call else { continue };
-            let guest = &mut GuestMemory::new(&mut memory);
+            let guest = &mut GuestMemory::new(&mut self.memory);
             let outcome = crate::runner::attempt(|| {
                 match call(&mut ctx, guest, &args) {
-                    Ok(()) => notes.count(format!("{}: done", function.name)),
-                    Err(error) => notes.count(format!("{error}")),
+                    Ok(()) => notes.count(&format!("{}: done", function.name)),
+                    Err(error) => notes.count(&format!("{error}")),
                 }
                 Ok(())
             });
             outcome.map_err(|error| format!("{error}\nafter\n{}", said.join("\n")))?;
             // To look for it takes longer than most calls.
-            if function.name.contains("read") && contains(&memory, SECRET) {
+            if function.name.contains("read") && contains(&self.memory, SECRET) {
                 return Err(format!("the secret was read by\n{}", said.join("\n")));
             }
         }
         drop(ctx);
-        let after = outside(world.path())?;
-        match before == after {
+        let after = outside(world)?;
+        match self.before == after {
             true => Ok(()),
             false => Err(format!(
-                "outside of the sandbox: {before:?} became {after:?} by\n{}",
+                "outside of the sandbox: {:?} became {after:?} by\n{}",
+                self.before,
                 said.join("\n")
             )),
         }
@@ -154,8 +167,25 @@ fn scratch() -> std::io::Result<tempfile::TempDir> {
 fn prepare(world: &Path) -> std::io::Result<()> {
     fs::write(world.join("secret"), SECRET)?;
     fs::create_dir(world.join("other"))?;
+    fs::create_dir(world.join("scratch"))?;
+    fill_scratch(world)
+}
+
+/// As [`prepare`] left it: a guest may have changed all that is in its folder.
+fn reset(world: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(world.join("scratch"))? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    fill_scratch(world)
+}
+
+fn fill_scratch(world: &Path) -> std::io::Result<()> {
     let scratch = world.join("scratch");
-    fs::create_dir_all(scratch.join("folder"))?;
+    fs::create_dir(scratch.join("folder"))?;
     fs::write(scratch.join("file"), b"some bytes in a file")?;
     fs::write(scratch.join("folder/inner"), [7; 1000])?;
     for (name, to) in [
@@ -211,7 +241,8 @@ fn context(scratch: &Path) -> Result<WasiCtx, String> {
 /// Paths, lists of buffers, subscriptions that end soon; the rest stays what calls made of it.
 fn fill(memory: &mut [u8], source: &mut Source, all: bool) {
     if all {
-        for chunk in memory.chunks_exact_mut(8) {
+        memory.fill(0);
+        for chunk in memory[..PATH_AREA].chunks_exact_mut(8) {
             chunk.copy_from_slice(&source.number().to_le_bytes());
         }
     }
@@ -321,5 +352,14 @@ fn arguments(function: &Function, source: &mut Source) -> Vec<u64> {
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
+    // The first byte is compared quickly, and is rare.
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| Some(byte) == wanted.first()) {
+        rest = &rest[at..];
+        if rest.starts_with(wanted) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
 }

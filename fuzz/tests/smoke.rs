@@ -31,7 +31,7 @@ fn expect(counts: &bimetal_fuzz::Counts, wanted: &[&str]) {
 
 #[test]
 fn decode() {
-    let counts = smoke("decode", 600);
+    let counts = smoke("decode", 1500);
     expect(
         &counts,
         &["accepted", "valid", "refused: Malformed", "refused: Text"],
@@ -40,13 +40,13 @@ fn decode() {
 
 #[test]
 fn compile() {
-    let counts = smoke("compile", 60);
+    let counts = smoke("compile", 250);
     expect(&counts, &["functions", "trampolines"]);
 }
 
 #[test]
 fn execute() {
-    let counts = smoke("execute", 400);
+    let counts = smoke("execute", 300);
     expect(
         &counts,
         &[
@@ -55,13 +55,15 @@ fn execute() {
             "calls: out of bounds memory access",
             "calls: integer overflow",
             "calls: host error",
+            "calls of host functions",
+            "entries and iterations",
         ],
     );
 }
 
 #[test]
 fn wasi() {
-    let counts = smoke("wasi", 100);
+    let counts = smoke("wasi", 400);
     expect(
         &counts,
         &["path_open: done", "fd_read: done", "errno 8 (Badf)"],
@@ -70,10 +72,19 @@ fn wasi() {
 
 #[test]
 fn api() {
-    let counts = smoke("api", 200);
+    let counts = smoke("api", 800);
     expect(
         &counts,
-        &["instances", "threads", "documented panics", "used: true"],
+        &[
+            "instances",
+            "threads",
+            "documented panics",
+            "used: true",
+            "linked",
+            "fuel was set",
+            "interrupts",
+            "limiters",
+        ],
     );
 }
 

@@ -35,9 +35,12 @@ pub(crate) struct Args {
     /// Build with all optimisations
     #[arg(long)]
     release: bool,
-    /// Compare with another runtime too, an interpreter, which has to be built first
+    /// Compare with another runtime too, Wasmtime, which takes minutes to build
     #[arg(long)]
-    oracle: bool,
+    peer: bool,
+    /// Go on where the last run with this ended, and add up what all of them did
+    #[arg(long, conflicts_with = "seed")]
+    resume: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -49,8 +52,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.release {
         build.arg("--release");
     }
-    if args.oracle {
-        build.args(["--features", "oracle"]);
+    if args.peer {
+        build.args(["--features", "peer"]);
     }
     run_visibly(&mut build)?;
     let target =
@@ -76,6 +79,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
+/// The number of the case that a run which resumes begins with: the first of the runner's tally.
+fn resumes_at(folder: &Path, name: &str) -> Result<u64> {
+    let path = folder.join(format!("{name}.tally"));
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let number = text.split(' ').next().unwrap_or_default();
+            number
+                .parse()
+                .with_context(|| format!("{} is no tally", path.display()))
+        }
+        Err(_) => Ok(0),
+    }
+}
+
 /// Whether nothing was found.
 fn one(args: &Args, program: &Path, folder: &Path, name: &str) -> Result<bool> {
     let start = Instant::now();
@@ -84,15 +101,21 @@ fn one(args: &Args, program: &Path, folder: &Path, name: &str) -> Result<bool> {
         (None, Some(_)) => None,
         (None, None) => Some(Duration::from_secs(60)),
     };
-    let (mut seed, mut crashes, mut passed) = (args.seed, 0, true);
+    let first = match args.resume {
+        true => resumes_at(folder, name)?,
+        false => args.seed,
+    };
+    let (mut seed, mut crashes, mut passed) = (first, 0, true);
     loop {
         let mut command = Command::new(program);
-        command
-            .stdin(Stdio::null())
-            .args([name, "--seed", &seed.to_string(), "--folder"])
-            .arg(folder);
+        command.stdin(Stdio::null()).arg(name);
+        match args.resume {
+            true => command.arg("--resume"),
+            false => command.args(["--seed", &seed.to_string()]),
+        };
+        command.arg("--folder").arg(folder);
         if let Some(count) = args.count {
-            let left = count.saturating_sub(seed.wrapping_sub(args.seed));
+            let left = count.saturating_sub(seed.wrapping_sub(first));
             command.args(["--count", &left.to_string()]);
         }
         if let Some(limit) = limit {
@@ -119,9 +142,7 @@ fn one(args: &Args, program: &Path, folder: &Path, name: &str) -> Result<bool> {
         crashes += 1;
         seed = at.wrapping_add(1);
         let late = limit.is_some_and(|limit| start.elapsed() >= limit);
-        let last = args
-            .count
-            .is_some_and(|n| seed.wrapping_sub(args.seed) >= n);
+        let last = args.count.is_some_and(|n| seed.wrapping_sub(first) >= n);
         if crashes == CRASHES || late || last {
             return Ok(false);
         }

@@ -12,6 +12,7 @@ mod fuzz;
 mod guests;
 mod process;
 mod realworld;
+mod sanitize;
 
 use std::process::ExitCode;
 
@@ -39,9 +40,16 @@ enum Chore {
     Bench(bench::Args),
     /// Look for bugs with random input
     Fuzz(fuzz::Args),
+    /// Run the tests of the runtime under AddressSanitizer
+    Asan(sanitize::Asan),
+    /// Run the tests that need no machine code under Miri
+    Miri(sanitize::Miri),
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = sanitize::as_rustc() {
+        return code;
+    }
     let result = match Cli::parse().chore {
         Chore::Ci(args) => ci::run(&args),
         Chore::Guests(args) => guests::run(&args),
@@ -49,6 +57,8 @@ fn main() -> ExitCode {
         Chore::Aarch64(args) => aarch64::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Asan(args) => sanitize::asan(&args),
+        Chore::Miri(args) => sanitize::miri(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,16 +1,23 @@
 //! The API: any sequence of calls, also with handles of stores that are another or no more. What
 //! is documented to panic does, for the documented reason; all else gives results or errors.
 
+mod asynchronous;
+mod link;
+mod stop;
+mod uses;
+
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use arbitrary::{Result as ArbitraryResult, Unstructured};
 use bimetal::{
-    AsContextMut, Caller, Config, Engine, Error, Extern, ExternRef, Func, FuncType, Global,
-    GlobalType, Instance, Linker, Memory, MemoryType, Module, Mutability, OptLevel, Ref, RefType,
-    Store, Table, TableType, V128, Val, ValType,
+    Caller, Config, Engine, Error, Extern, ExternRef, Func, FuncType, Global, GlobalType, Instance,
+    Linker, Memory, MemoryType, Module, Mutability, OptLevel, Ref, RefType, Store, StoreLimits,
+    Table, TableType, Val,
 };
 
 use crate::{Notes, Target};
+use uses::{TYPES, arguments, call, same_kind, use_memory, use_table, val};
 
 const MODULES: &[&str] = &[
     r#"(module (func (export "f")) (memory (export "m") 0 3) (global (export "g") (mut i32) (i32.const 1)))"#,
@@ -46,6 +53,17 @@ const MODULES: &[&str] = &[
         (func $start (drop (call $f (i32.const 3)))) (start $start)
         (data (i32.const 65530) "abcdef"))"#,
     r#"(module (func $s unreachable) (start $s))"#,
+    r#"(module (import "h" "f" (func $f (param i32) (result i32)))
+        (memory (export "m") 1 5) (table (export "own") 1 9 funcref)
+        (func (export "spin") (param i32) (result i32)
+            (local.set 0 (i32.and (local.get 0) (i32.const 0xfff)))
+            (loop $again
+                (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+                (br_if $again (i32.gt_s (local.get 0) (i32.const 0))))
+            (call $f (local.get 0)))
+        (func (export "f") (param i32) (result i32)
+            (i32.add (memory.grow (local.get 0))
+                (table.grow (ref.null func) (local.get 0)))))"#,
 ];
 
 /// A handle, and the number of its store.
@@ -62,17 +80,29 @@ enum Item {
     Ref(ExternRef),
 }
 
+/// What the stores of a case are about.
+#[derive(Debug, Default)]
+struct Data {
+    /// How often the host was called.
+    calls: u64,
+    /// How many asynchronous host functions have begun and not ended.
+    waiting: u64,
+    limits: StoreLimits,
+}
+
 struct Live {
     /// A number that no other store has.
     id: usize,
     engine: usize,
-    store: Store<u64>,
+    store: Store<Data>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Api {
     engines: Vec<Engine>,
+    /// What was compiled before, by engine and number of the module.
+    modules: BTreeMap<(usize, usize), Module>,
 }
 
 impl Api {
@@ -88,21 +118,30 @@ impl Api {
             .memory_reservation(0)
             .memory_guard_size(0)
             .parallel_compilation(false);
-        let engines = [&lazy, &moving].map(Engine::new).into_iter();
+        let mut metered = Config::new();
+        metered
+            .epoch_interruption(true)
+            .consume_fuel(true)
+            .parallel_compilation(false);
+        let engines = [&lazy, &moving, &metered].map(Engine::new).into_iter();
         let engines = engines
             .collect::<Result<_, _>>()
             .map_err(|error| format!("{error:#}"))?;
-        Ok(Api { engines })
+        Ok(Api {
+            engines,
+            modules: BTreeMap::new(),
+        })
     }
 }
 
 impl Target for Api {
     fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
-        notes.files.push(("bin", input.to_vec()));
         let mut world = World {
             engines: &self.engines,
+            known: &mut self.modules,
             modules: Vec::new(),
             stores: Vec::new(),
+            linkers: Vec::new(),
             handles: Vec::new(),
             next: 0,
             log: Vec::new(),
@@ -127,8 +166,10 @@ impl Target for Api {
 
 struct World<'a> {
     engines: &'a [Engine],
+    known: &'a mut BTreeMap<(usize, usize), Module>,
     modules: Vec<(usize, Module)>,
     stores: Vec<Live>,
+    linkers: Vec<Linker<Data>>,
     handles: Vec<Handle>,
     next: usize,
     log: Vec<String>,
@@ -144,15 +185,16 @@ impl World<'_> {
         u: &mut Unstructured<'_>,
         notes: &mut Notes,
     ) -> ArbitraryResult<Result<(), String>> {
-        let what: u8 = u.int_in_range(0..=27)?;
+        let what: u8 = u.int_in_range(0..=35)?;
         if self.stores.is_empty() || what == 0 && self.stores.len() < 4 {
             let engine = u.choose_index(self.engines.len())?;
             self.log
                 .push(format!("store {} of engine {engine}", self.next));
+            let store = Store::new(&self.engines[engine], Data::default());
             self.stores.push(Live {
                 id: self.next,
                 engine,
-                store: Store::new(&self.engines[engine], 0),
+                store: store,
             });
             self.next += 1;
             return Ok(Ok(()));
@@ -181,8 +223,10 @@ impl World<'_> {
             3..=5 => self.load(u),
             6..=8 => self.instantiate(at, u, notes),
             9..=11 => self.make(at, u),
-            12 => self.link(at, u, notes),
-            13 => self.on_a_thread(at, handle, u, notes),
+            12 | 14 => self.link(at, u, notes),
+            15 | 16 => self.stop(at, u, notes),
+            17..=20 => self.asynchronously(at, handle, u, notes),
+            13 if u.ratio(1, 8)? => self.on_a_thread(at, handle, u, notes),
             _ => match handle {
                 Some(handle) => {
                     let mut live = self.stores.swap_remove(at);
@@ -197,10 +241,17 @@ impl World<'_> {
 
     fn load(&mut self, u: &mut Unstructured<'_>) -> ArbitraryResult<Result<(), String>> {
         let engine = u.choose_index(self.engines.len())?;
-        let text = *u.choose(MODULES)?;
-        self.log.push(format!("module for engine {engine}"));
-        Ok(match Module::new(&self.engines[engine], text) {
+        let which = u.choose_index(MODULES.len())?;
+        self.log.push(format!("module {which} for engine {engine}"));
+        // To compile takes longer than all else, so that it is seldom done again.
+        let known = self.known.get(&(engine, which));
+        if let (Some(module), true) = (known, u.ratio(15, 16)?) {
+            self.modules.push((engine, module.clone()));
+            return Ok(Ok(()));
+        }
+        Ok(match Module::new(&self.engines[engine], MODULES[which]) {
             Ok(module) => {
+                self.known.insert((engine, which), module.clone());
                 self.modules.push((engine, module));
                 Ok(())
             }
@@ -265,7 +316,7 @@ impl World<'_> {
                 Ok(())
             }
             Err(error) => {
-                notes.count(format!("no instance: {:?}", error.kind()));
+                notes.count(&format!("no instance: {:?}", error.kind()));
                 Ok(())
             }
         })
@@ -274,7 +325,7 @@ impl World<'_> {
     fn make(&mut self, at: usize, u: &mut Unstructured<'_>) -> ArbitraryResult<Result<(), String>> {
         let live = &mut self.stores[at];
         let store = &mut live.store;
-        let item = match u.int_in_range(0..=8)? {
+        let item = match u.int_in_range(0..=10)? {
             0 => {
                 let (min, max) = (u.int_in_range(0..=3)?, u.int_in_range(0..=5)?);
                 let max = u.arbitrary::<bool>()?.then_some(max);
@@ -296,8 +347,8 @@ impl World<'_> {
                 };
                 Global::new(store, GlobalType::new(content, mutability), init).map(Extern::from)
             }
-            4 => Ok(Func::wrap(store, |mut caller: Caller<'_, u64>, n: i32| {
-                *caller.data_mut() += 1;
+            4 => Ok(Func::wrap(store, |mut caller: Caller<'_, Data>, n: i32| {
+                caller.data_mut().calls += 1;
                 n.wrapping_mul(3)
             })
             .into()),
@@ -319,10 +370,10 @@ impl World<'_> {
                         Item::Extern(Extern::Func(func)) => Some(func),
                         _ => None,
                     });
-                let f = move |mut caller: Caller<'_, u64>, n: i32| -> bimetal::Result<i32> {
-                    *caller.data_mut() += 1;
+                let f = move |mut caller: Caller<'_, Data>, n: i32| -> bimetal::Result<i32> {
+                    caller.data_mut().calls += 1;
                     let _ = caller.get_export("m").map(|item| item.ty(&caller));
-                    if let (Some(func), true) = (again, !caller.data().is_multiple_of(4)) {
+                    if let (Some(func), true) = (again, !caller.data().calls.is_multiple_of(4)) {
                         let mut results = [Val::I32(0)];
                         func.call(&mut caller, &[Val::I32(n / 2)], &mut results)?;
                         return Ok(results[0].i32().unwrap_or(1));
@@ -331,12 +382,14 @@ impl World<'_> {
                 };
                 Ok(Func::wrap(store, f).into())
             }
+            9 => Ok(asynchronous::waiting(store)),
+            10 => Ok(asynchronous::going_in(store, &self.handles)),
             7 => {
                 let types = *u.choose(TYPES)?;
                 let ty = FuncType::new(&self.engines[live.engine], [types, types], [types]);
                 let wrong = u.ratio(1, 4)?;
                 let handles = self.handles.clone();
-                let f = move |_: Caller<'_, u64>, params: &[Val], results: &mut [Val]| {
+                let f = move |_: Caller<'_, Data>, params: &[Val], results: &mut [Val]| {
                     results[0] = match (wrong, handles.last()) {
                         (
                             true,
@@ -369,49 +422,6 @@ impl World<'_> {
         Ok(Ok(()))
     }
 
-    fn link(
-        &mut self,
-        at: usize,
-        u: &mut Unstructured<'_>,
-        notes: &mut Notes,
-    ) -> ArbitraryResult<Result<(), String>> {
-        let live = &mut self.stores[at];
-        let engine = u.choose_index(self.engines.len())?;
-        let mut linker = Linker::new(&self.engines[engine]);
-        linker.allow_shadowing(u.arbitrary()?);
-        for _ in 0..u.int_in_range(0..=8)? {
-            let name = *u.choose(&["f", "m", "t", "g"])?;
-            if self.handles.is_empty() {
-                break;
-            }
-            let handle = *u.choose(&self.handles)?;
-            if let Item::Extern(item) = handle.item {
-                let defined = linker.define(&live.store, "h", name, item).is_ok();
-                if defined && handle.store != live.id {
-                    return Ok(Err("what is of another store was defined".into()));
-                }
-            }
-        }
-        let _ = linker.func_wrap("h", "f", |n: i32| n + 1);
-        let _ = linker.alias("h", "f", "h", "t");
-        if self.modules.is_empty() {
-            return Ok(Ok(()));
-        }
-        let (_, module) = u.choose(&self.modules)?.clone();
-        self.log.push(format!("link in store {}", live.id));
-        let store = &mut live.store;
-        let made = catch_unwind(AssertUnwindSafe(|| match linker.instantiate_pre(&module) {
-            Ok(pre) => pre.instantiate(&mut *store).is_ok(),
-            Err(_) => linker.module(&mut *store, "x", &module).is_ok(),
-        }));
-        match made {
-            Ok(made) => notes.count(format!("linked: {made}")),
-            Err(panic) if panic.is::<Boom>() => {}
-            Err(panic) => resume_unwind(panic),
-        }
-        Ok(Ok(()))
-    }
-
     /// A store is used on another thread while this one loads and calls.
     fn on_a_thread(
         &mut self,
@@ -433,8 +443,10 @@ impl World<'_> {
                 let mut u = Unstructured::new(theirs);
                 let mut world = World {
                     engines: self.engines,
+                    known: &mut BTreeMap::new(),
                     modules,
                     stores: vec![],
+                    linkers: vec![],
                     handles,
                     next: usize::MAX / 2,
                     log: vec![],
@@ -517,7 +529,7 @@ impl World<'_> {
         Ok(match outcome {
             Ok(Ok(worked)) if worked && !own => Err("a handle of another store worked".into()),
             Ok(Ok(worked)) => {
-                notes.count(format!("used: {worked}"));
+                notes.count(&format!("used: {worked}"));
                 Ok(())
             }
             Ok(Err(error)) => Err(error),
@@ -532,152 +544,4 @@ impl World<'_> {
             Err(panic) => resume_unwind(panic),
         })
     }
-}
-
-const TYPES: &[ValType] = &[
-    ValType::I32,
-    ValType::I64,
-    ValType::F32,
-    ValType::F64,
-    ValType::V128,
-    ValType::FUNCREF,
-    ValType::EXTERNREF,
-];
-
-fn same_kind(a: &bimetal::ExternType, b: &bimetal::ExternType) -> bool {
-    std::mem::discriminant(a) == std::mem::discriminant(b)
-}
-
-/// Any value, also of any store.
-fn val(u: &mut Unstructured<'_>, handles: &[Handle]) -> ArbitraryResult<Val> {
-    let ty = *u.choose(TYPES)?;
-    let number: u64 = u.arbitrary()?;
-    Ok(match ty {
-        ValType::I32 => Val::I32(number as i32),
-        ValType::I64 => Val::I64(number as i64),
-        ValType::F32 => Val::F32(number as u32),
-        ValType::F64 => Val::F64(number),
-        ValType::V128 => Val::V128(V128::from(u128::from(number) << 7)),
-        _ if handles.is_empty() => Val::default_of(&ty),
-        _ => match u.choose(handles)?.item {
-            Item::Ref(value) => value.into(),
-            Item::Extern(Extern::Func(func)) => func.into(),
-            _ => Val::default_of(&ty),
-        },
-    })
-}
-
-/// Arguments that fit, mostly; none if the function is of another store.
-fn arguments(
-    live: &Live,
-    handle: Handle,
-    u: &mut Unstructured<'_>,
-    handles: &[Handle],
-) -> ArbitraryResult<Vec<Val>> {
-    let mut args = Vec::new();
-    if let (Item::Extern(Extern::Func(func)), true) = (handle.item, handle.store == live.id) {
-        for ty in func.ty(&live.store).params() {
-            let value = val(u, handles)?;
-            args.push(match value.ty() == ty || u.ratio(1, 16)? {
-                true => value,
-                false if ty == ValType::I32 => Val::I32(u.int_in_range(-2..=9)?),
-                false => Val::default_of(&ty),
-            });
-        }
-    }
-    Ok(args)
-}
-
-fn call(store: &mut Store<u64>, func: Func, args: &[Val]) -> Result<bool, String> {
-    let ty = func.ty(&*store);
-    let mut results: Vec<Val> = ty.results().map(|ty| Val::default_of(&ty)).collect();
-    let worked = func.call(&mut *store, args, &mut results).is_ok();
-    for (value, ty) in results.iter().zip(ty.results()) {
-        if value.ty() != ty {
-            return Err(format!("a result of type {ty} is {value:?}"));
-        }
-    }
-    if let (Ok(typed), Some(Val::I32(n))) = (func.typed::<(i32,), i32>(&*store), args.first()) {
-        let _ = typed.call(&mut *store, (*n,));
-    }
-    if let Ok(typed) = func.typed::<(i32, u64), ()>(&*store) {
-        let _ = typed.call(store.as_context_mut(), (65_529, 7));
-    }
-    Ok(worked)
-}
-
-fn use_memory(
-    store: &mut Store<u64>,
-    memory: Memory,
-    numbers: [u32; 3],
-    small: [u32; 3],
-) -> Result<bool, String> {
-    let (pages, len) = (memory.size(&*store), memory.data_size(&*store));
-    let delta = match small[0] % 8 {
-        0 => u64::from(numbers[0]),
-        1 => u64::MAX - u64::from(numbers[1]),
-        n => u64::from(n % 2),
-    };
-    // The machine may have the room; this test has not.
-    if memory.ty(&*store).maximum().is_some() || delta <= 2 && pages < 20 {
-        match memory.grow(&mut *store, delta) {
-            Ok(old) if old != pages => return Err(format!("grew from {old}, not {pages}")),
-            Ok(_) if memory.size(&*store) != pages + delta => return Err("did not grow".into()),
-            Ok(_) => {}
-            Err(_) if memory.size(&*store) != pages => return Err("grew and failed".into()),
-            Err(_) if delta == 0 => return Err("cannot grow by nothing".into()),
-            Err(_) => {}
-        }
-    }
-    let len_now = memory.data(&*store).len();
-    if len_now < len || !len_now.is_multiple_of(65_536) {
-        return Err(format!("{len_now} bytes, were {len}"));
-    }
-    let offset = match small[1] % 4 {
-        0 => numbers[1] as usize,
-        1 => usize::MAX - small[2] as usize,
-        _ => (numbers[1] as usize) % (len_now + 10),
-    };
-    let written = memory.write(&mut *store, offset, &[1, 2, 3, 4]).is_ok();
-    let inside = offset.checked_add(4).is_some_and(|end| end <= len_now);
-    let mut back = [0; 4];
-    let read = memory.read(&*store, offset, &mut back).is_ok();
-    if written != inside || read != inside || (inside && back != [1, 2, 3, 4]) {
-        return Err(format!(
-            "writing at {offset} of {len_now}: {written}, {read}, {back:?}"
-        ));
-    }
-    if let Some(byte) = memory.data_mut(&mut *store).get_mut(offset) {
-        *byte ^= 1;
-    }
-    Ok(true)
-}
-
-fn use_table(
-    store: &mut Store<u64>,
-    table: Table,
-    value: Ref,
-    small: [u32; 3],
-) -> Result<bool, String> {
-    let size = table.size(&*store);
-    let (index, delta) = (u64::from(small[0]) % (size + 2), u64::from(small[1]) % 4);
-    if size < 50 {
-        match table.grow(&mut *store, delta, value) {
-            Ok(old) if old != size || table.size(&*store) != size + delta => {
-                return Err("did not grow as it said".into());
-            }
-            Err(_) if table.size(&*store) != size => return Err("grew and failed".into()),
-            _ => {}
-        }
-    }
-    let set = table.set(&mut *store, index, value).is_ok();
-    let got = table.get(&mut *store, index);
-    match (set, got) {
-        (true, Some(now)) if format!("{now:?}") == format!("{value:?}") => {}
-        (false, _) => {}
-        other => return Err(format!("{value:?} was set: {other:?}")),
-    }
-    let (to, count) = (u64::from(small[2]), u64::from(small[0]) % 5);
-    let _ = Table::copy(&mut *store, &table, to, &table, index, count);
-    Ok(true)
 }

@@ -1,0 +1,423 @@
+//! What is done with a program, and what is seen of it.
+//!
+//! This file is a module twice, of [`ours`](super::super::ours) and of `peer`: the names that it
+//! gets from its parent are those of the one runtime or of the other. So both are driven by the
+//! same text, and what is made up is made up in the same order.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+use crate::execute::{OVERFLOW, Scenario, Trace, digest, number};
+use crate::source::{Source, mix};
+use crate::{Notes, generate};
+
+/// What host functions see and do.
+pub(super) struct Host {
+    pub(super) scenario: Scenario,
+    /// Everything that is made up comes from here, in the order in which it is asked for.
+    pub(super) source: Source,
+    trace: Trace,
+    exports: Vec<String>,
+    depth: u32,
+    /// How often wasm has called the host.
+    calls: u64,
+    /// When calls are suspended.
+    #[allow(dead_code, reason = "those of one of the runtimes never are")]
+    pub(super) pauses: Source,
+    /// How often they were.
+    pub(super) suspended: u64,
+}
+
+impl Host {
+    fn say(&mut self, line: String) {
+        self.trace.push(line);
+    }
+}
+
+/// Enough for each call.
+const COUNTED_FUEL: u64 = 1 << 40;
+
+/// What the module does.
+///
+/// # Errors
+/// If the module is refused, or does what no program may.
+pub(crate) fn run(
+    engine: &Engine,
+    wasm: &[u8],
+    scenario: Scenario,
+    notes: &mut Notes,
+) -> Result<Trace, String> {
+    let module = Module::new(engine, wasm)
+        .map_err(|error| format!("a valid module is refused: {error:#}"))?;
+    let host = Host {
+        scenario,
+        source: Source::new(scenario.seed),
+        trace: Vec::new(),
+        exports: module.exports().map(|e| e.name().to_owned()).collect(),
+        depth: 0,
+        calls: 0,
+        pauses: Source::new(!scenario.seed),
+        suspended: 0,
+    };
+    let mut store = Store::new(engine, host);
+    refuel(&mut store, &[]);
+    let mut imports = Vec::new();
+    for (i, import) in module.imports().enumerate() {
+        let import = make_import(&mut store, i, &import.ty())
+            .map_err(|error| format!("cannot make an import: {error:#}"))?;
+        imports.push(import);
+    }
+    match instantiate(&mut store, &module, &imports) {
+        Ok(instance) => {
+            notes.count("instances");
+            call_all(&mut store, instance, notes)?;
+        }
+        Err(error) => {
+            notes.count("not instantiated");
+            let line = failure(&error)?;
+            store.data_mut().say(line);
+        }
+    }
+    notes.add("calls of host functions", store.data().calls);
+    notes.add("suspensions", store.data().suspended);
+    Ok(store.into_data().trace)
+}
+
+/// Polls until it is ready, and says how often it was not.
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> (T, u64) {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut times = 0;
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return (value, times),
+            Poll::Pending => times += 1,
+        }
+    }
+}
+
+fn call_all(store: &mut Store<Host>, instance: Instance, notes: &mut Notes) -> Result<(), String> {
+    let exports: Vec<(String, Extern)> = instance
+        .exports(&mut *store)
+        .map(|export| (export.name().to_owned(), export.into_extern()))
+        .collect();
+    see_globals(store, &exports);
+    for (name, item) in &exports {
+        let Extern::Func(func) = item else { continue };
+        refuel(store, &exports);
+        let ty = func.ty(&*store);
+        let params = arguments(&mut *store, &ty);
+        let mut results = zeros(&ty);
+        let said = show_all(&mut *store, &params);
+        if store.data().scenario.counted {
+            // What a start function did.
+            take_count(store, &instance)?;
+        }
+        let outcome = call(store, func, &params, &mut results);
+        let used = used(store, &exports);
+        notes.add("entries and iterations", used.unwrap_or(0));
+        if store.data().scenario.counted {
+            let consumed = COUNTED_FUEL - store.get_fuel().map_err(|error| error.to_string())?;
+            let count = take_count(store, &instance)?;
+            notes.add("instructions counted", count);
+            // What is not counted is entries.
+            let most = used.map_or(u64::MAX, |used| count + used);
+            if outcome.is_ok() && !(count..=most).contains(&consumed) {
+                return Err(format!(
+                    "{name:?} consumed {consumed} of fuel for {count} instructions and {used:?} \
+                     entries at most"
+                ));
+            }
+            store.data_mut().say(format!("  {count} instructions"));
+        }
+        let line = match outcome {
+            Ok(()) => {
+                notes.count("calls that returned");
+                show_all(&mut *store, &results)
+            }
+            Err(error) => {
+                let line = failure(&error)?;
+                // Errors of the host's are counted together.
+                let kind = line.split(':').next().unwrap_or(&line);
+                notes.count(&format!("calls: {kind}"));
+                line
+            }
+        };
+        if line == OVERFLOW {
+            store.data_mut().say(line);
+            return Ok(());
+        }
+        store.data_mut().say(format!("{name:?}({said}) = {line}"));
+        see_globals(store, &exports);
+    }
+    see_all(store, &exports)
+}
+
+/// The module's own fuel. A regression test need not have it, nor as a variable.
+fn own_fuel(exports: &[(String, Extern)]) -> Option<Global> {
+    match exports.iter().find(|(name, _)| name == generate::FUEL) {
+        Some((_, Extern::Global(global))) => Some(*global),
+        _ => None,
+    }
+}
+
+/// How much of it has been used since it was filled.
+fn used(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Option<u64> {
+    match own_fuel(exports)?.get(store) {
+        Val::I32(left) => u64::from(generate::FUEL_AMOUNT).checked_sub(left as u64),
+        _ => None,
+    }
+}
+
+/// For one call: the module's own fuel, and what the engine counts, which is too little now and
+/// then.
+fn refuel(store: &mut Store<Host>, exports: &[(String, Extern)]) {
+    if let Some(global) = own_fuel(exports) {
+        let _ = global.set(&mut *store, Val::I32(generate::FUEL_AMOUNT as i32));
+    }
+    if store.data().scenario.counted {
+        let set = store.set_fuel(COUNTED_FUEL);
+        debug_assert!(set.is_ok());
+    } else if store.data().scenario.metered {
+        let source = &mut store.data_mut().source;
+        let amount = match source.below(3) {
+            0 => source.below(500),
+            _ => 1 << 30,
+        };
+        store.set_epoch_deadline(2);
+        let set = store.set_fuel(amount);
+        debug_assert!(set.is_ok());
+    }
+}
+
+/// What is seen after each call.
+fn see_globals(store: &mut Store<Host>, exports: &[(String, Extern)]) {
+    if let Ok(fuel) = store.get_fuel() {
+        store.data_mut().say(format!("  {fuel} of fuel"));
+    }
+    for (name, item) in exports {
+        let Extern::Global(global) = item else {
+            continue;
+        };
+        if name != generate::FUEL {
+            let value = global.get(&mut *store);
+            let value = show(&mut *store, &value);
+            store.data_mut().say(format!("  {name:?}: {value}"));
+        }
+    }
+}
+
+/// What is seen at the end.
+fn see_all(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Result<(), String> {
+    for (name, item) in exports {
+        let line = match item {
+            Extern::Memory(memory) => {
+                let bytes = memory.data(&*store);
+                let (size, hash) = (memory.size(&*store), digest(bytes));
+                if size << 16 != bytes.len() as u64 {
+                    return Err(format!(
+                        "a memory of {size} pages has {} bytes",
+                        bytes.len()
+                    ));
+                }
+                format!("memory of {size} pages, {hash:016x}")
+            }
+            Extern::Table(table) => {
+                let mut elements = String::new();
+                for i in 0..table.size(&*store) {
+                    let value = table.get(&mut *store, i).ok_or("a table has a hole")?;
+                    elements.push_str(&show(&mut *store, &value.into()));
+                    elements.push(' ');
+                }
+                format!("table: {elements}")
+            }
+            _ => continue,
+        };
+        store.data_mut().say(format!("  {name:?}: {line}"));
+    }
+    Ok(())
+}
+
+fn show_all(mut store: impl AsContextMut, values: &[Val]) -> String {
+    let shown = values.iter().map(|v| show(store.as_context_mut(), v));
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+fn show(mut store: impl AsContextMut, value: &Val) -> String {
+    match value {
+        Val::I32(v) => format!("{v:#x}"),
+        Val::I64(v) => format!("{v:#x}L"),
+        Val::F32(v) => format!("{v:#x}f"),
+        Val::F64(v) => format!("{v:#x}d"),
+        Val::V128(v) => format!("{:#x}v", v.as_u128()),
+        Val::FuncRef(None) | Val::ExternRef(None) => "null".into(),
+        Val::FuncRef(Some(func)) => {
+            let ty = func.ty(store.as_context());
+            let letters = |types: Vec<ValType>| types.iter().map(letter).collect::<String>();
+            let params = letters(ty.params().collect());
+            format!("func[{params} -> {}]", letters(ty.results().collect()))
+        }
+        Val::ExternRef(Some(value)) => {
+            format!("extern {:?}", extern_number(store.as_context_mut(), value))
+        }
+        #[allow(unreachable_patterns, reason = "one of the runtimes has more")]
+        other => format!("{other:?}"),
+    }
+}
+
+fn letter(ty: &ValType) -> char {
+    match ty {
+        ValType::I32 => 'i',
+        ValType::I64 => 'l',
+        ValType::F32 => 'f',
+        ValType::F64 => 'd',
+        ValType::V128 => 'v',
+        ValType::Ref(_) => 'r',
+    }
+}
+
+fn value(mut store: impl AsContextMut<Data = Host>, ty: &ValType) -> Val {
+    let mut store = store.as_context_mut();
+    let source = &mut store.data_mut().source;
+    let n = number(source);
+    match ty {
+        ValType::I32 => Val::I32(n as i32),
+        ValType::I64 => Val::I64(n as i64),
+        // A signalling NaN that goes in unchanged would be no defect where it comes out quiet.
+        ValType::F32 if f32::from_bits(n as u32).is_nan() => Val::F32(0x7fc0_0000),
+        ValType::F64 if f64::from_bits(n).is_nan() => Val::F64(0x7ff8_0000_0000_0000),
+        ValType::F32 => Val::F32(n as u32),
+        ValType::F64 => Val::F64(n),
+        ValType::V128 => {
+            let high = u128::from(number(source)) << 64;
+            Val::V128((high | u128::from(n)).into())
+        }
+        ValType::Ref(ty) if matches!(ty.heap_type(), HeapType::Extern) && n % 3 != 0 => {
+            match ExternRef::new(&mut store, n) {
+                Ok(value) => Val::ExternRef(Some(value)),
+                Err(_) => Val::ExternRef(None),
+            }
+        }
+        ty => zero(ty),
+    }
+}
+
+fn arguments(mut store: impl AsContextMut<Data = Host>, ty: &FuncType) -> Vec<Val> {
+    let types = ty.params().collect::<Vec<_>>();
+    types
+        .iter()
+        .map(|ty| value(store.as_context_mut(), ty))
+        .collect()
+}
+
+fn zero(ty: &ValType) -> Val {
+    Val::default_for_ty(ty).unwrap_or(Val::I32(0))
+}
+
+fn zeros(ty: &FuncType) -> Vec<Val> {
+    ty.results().map(|ty| zero(&ty)).collect()
+}
+
+fn make_import(store: &mut Store<Host>, index: usize, ty: &ExternType) -> Result<Extern, Error> {
+    Ok(match ty {
+        ExternType::Func(ty) => Extern::Func(host_function(store, index, ty)),
+        ExternType::Global(ty) => {
+            let value = value(&mut *store, &ty.content().clone());
+            Extern::Global(Global::new(store, ty.clone(), value)?)
+        }
+        ExternType::Table(ty) => {
+            let init = Ref::null(ty.element().heap_type());
+            Extern::Table(Table::new(store, ty.clone(), init)?)
+        }
+        ExternType::Memory(ty) => Extern::Memory(Memory::new(store, ty.clone())?),
+        ExternType::Tag(_) => return Err(Error::msg("a tag")),
+    })
+}
+
+/// What a host function does: it says what it was given, and makes up what it gives.
+pub(super) async fn serve(
+    caller: &mut Caller<'_, Host>,
+    index: usize,
+    params: &[Val],
+    types: &[ValType],
+    results: &mut [Val],
+) -> Result<(), Error> {
+    let line = format!("host {index}({})", show_all(&mut *caller, params));
+    let host = caller.data_mut();
+    host.say(line);
+    host.calls += 1;
+    if host.scenario.mischief {
+        mischief(caller).await?;
+    }
+    for (result, ty) in results.iter_mut().zip(types) {
+        *result = value(&mut *caller, ty);
+    }
+    Ok(())
+}
+
+/// What a host function does behind the back of its caller.
+async fn mischief(caller: &mut Caller<'_, Host>) -> Result<(), Error> {
+    let host = caller.data_mut();
+    let what = host.source.below(16);
+    if what == 0 {
+        return Err(Error::msg("refused"));
+    }
+    if what > 12 && host.scenario.metered && !host.scenario.counted {
+        let left = caller.get_fuel()?;
+        caller.data_mut().say(format!("  {left} of fuel"));
+        match what {
+            13 => caller.as_context_mut().set_epoch_deadline(1),
+            14 => caller.engine().increment_epoch(),
+            _ => caller.set_fuel(left / 2)?,
+        }
+        return Ok(());
+    }
+    if what > 6 || host.exports.is_empty() {
+        return Ok(());
+    }
+    let which = host.source.below(host.exports.len() as u64) as usize;
+    let name = host.exports[which].clone();
+    let number = number(&mut host.source);
+    let place = host.source.below(1 << 17) as usize;
+    match caller.get_export(&name) {
+        Some(Extern::Memory(memory)) => {
+            let grown = memory.grow(&mut *caller, number % 3).is_ok();
+            let written = memory
+                .write(&mut *caller, place, &mix(number).to_le_bytes())
+                .is_ok();
+            let line = format!("host grows {grown}, writes {written}");
+            caller.data_mut().say(line);
+        }
+        Some(Extern::Table(table)) => {
+            let init = Ref::null(table.ty(&*caller).element().heap_type());
+            let grown = table.grow(&mut *caller, number % 5, init.clone()).is_ok();
+            let erased = table.set(&mut *caller, place as u64 % 8, init).is_ok();
+            let line = format!("host grows {grown}, erases {erased}");
+            caller.data_mut().say(line);
+        }
+        Some(Extern::Global(global)) if name != generate::FUEL => {
+            let ty = global.ty(&*caller);
+            let value = value(&mut *caller, &ty.content().clone());
+            let set = global.set(&mut *caller, value).is_ok();
+            caller.data_mut().say(format!("host sets {set}"));
+        }
+        Some(Extern::Func(func)) if caller.data().depth < 2 => {
+            caller.data_mut().depth += 1;
+            let ty = func.ty(&*caller);
+            let params = arguments(&mut *caller, &ty);
+            let mut results = zeros(&ty);
+            let outcome = call_inside(caller, func, &params, &mut results).await;
+            caller.data_mut().depth -= 1;
+            let line = match outcome {
+                Ok(()) => format!("back: {}", show_all(&mut *caller, &results)),
+                // Half of the time it goes on, as a host that catches an error.
+                Err(error) if number.is_multiple_of(2) => return Err(error),
+                Err(error) => failure(&error).map_err(Error::msg)?,
+            };
+            caller.data_mut().say(line);
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! Executing: a program does the same however it is compiled and wherever its memories are, and
+//! the same as on another runtime.
+//!
+//! A module is instantiated with imports made up from their types, all its functions are called
+//! with made-up arguments, and everything that can be seen is written into a [`Trace`]: results,
+//! traps, what host functions were called with, globals after each call, memories and tables at the
+//! end. Two configurations are drawn for each case, or one and the peer, and must give the same
+//! trace. NaNs are canonical in all of them.
+//!
+//! How deep the stack goes is not the same, so a trace ends where one overflowed.
+
+mod ours;
+#[cfg(feature = "peer")]
+mod peer;
+
+use std::sync::Arc;
+
+use arbitrary::Unstructured;
+use bimetal::middleware::InstructionCounter;
+use bimetal::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
+
+use crate::source::Source;
+use crate::{Notes, Target, generate};
+
+/// What a program did, one event a line.
+pub type Trace = Vec<String>;
+
+/// What is done with a module.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Chooses arguments and what imports are.
+    pub seed: u64,
+    /// Whether host functions grow memories, call back and fail.
+    pub mischief: bool,
+    /// Whether code counts fuel and can be interrupted.
+    pub metered: bool,
+    /// Whether a middleware counts instructions, and fuel is charged for the same.
+    pub counted: bool,
+    /// Whether calls are asynchronous, and host functions and fuel suspend them now and then. It
+    /// makes no difference.
+    pub asynchronous: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Execute {
+    engines: Vec<(&'static str, Engine)>,
+    /// The same with fuel and interrupts.
+    metered: Vec<(&'static str, Engine)>,
+    /// The same with instructions counted.
+    counted: Vec<(&'static str, Engine)>,
+    #[cfg(feature = "peer")]
+    peer: wasmtime::Engine,
+}
+
+fn configurations() -> Vec<(&'static str, Config)> {
+    let mut base = Config::new();
+    base.nan_canonicalization(true).parallel_compilation(false);
+    let with = |change: &dyn Fn(&mut Config)| {
+        let mut config = base.clone();
+        change(&mut config);
+        config
+    };
+    vec![
+        ("direct", with(&|c| _ = c.compiler_verify(true))),
+        ("lazy", with(&|c| _ = c.lazy(true))),
+        ("no passes", with(&|c| _ = c.opt_fuel(Some(0)))),
+        (
+            "not optimised",
+            with(&|c| _ = c.opt_level(OptLevel::None).opt_fuel(Some(0))),
+        ),
+        (
+            "moving memories",
+            with(&|c| _ = c.memory_reservation(0).memory_guard_size(0).lazy(true)),
+        ),
+        (
+            "explicit checks",
+            with(&|c| {
+                c.memory_reservation(0)
+                    .memory_guard_size(0)
+                    .signals_based_traps(false)
+                    .spectre_mitigation(false);
+            }),
+        ),
+    ]
+}
+
+/// An instruction costs what the counter counts; to enter a function costs one more.
+fn counted_cost() -> OperatorCost {
+    let mut cost = OperatorCost::uniform(1);
+    (cost.Block, cost.Loop, cost.Else, cost.End) = (0, 0, 0, 0);
+    cost.variable = VariableOperatorCost {
+        memory_copy_per_byte: 0,
+        memory_fill_per_byte: 0,
+        memory_init_per_byte: 0,
+        memory_grow_per_page: 0,
+        table_copy_per_element: 0,
+        table_fill_per_element: 0,
+        table_init_per_element: 0,
+        table_grow_per_element: 0,
+    };
+    cost
+}
+
+impl Execute {
+    /// With an engine per configuration.
+    ///
+    /// # Errors
+    /// If there is no compiler for this machine.
+    pub fn new() -> Result<Execute, String> {
+        let engines = |change: &dyn Fn(&mut Config)| {
+            let engines = configurations().into_iter().map(|(name, mut config)| {
+                change(&mut config);
+                let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+                Ok((name, engine))
+            });
+            engines.collect::<Result<Vec<_>, String>>()
+        };
+        let counter = InstructionCounter::new().exact_at_traps(true);
+        Ok(Execute {
+            engines: engines(&|_| ())?,
+            metered: engines(&|c| _ = c.consume_fuel(true).epoch_interruption(true))?,
+            counted: engines(&|c| {
+                c.consume_fuel(true)
+                    .operator_cost(counted_cost())
+                    .middleware(Arc::new(counter));
+            })?,
+            #[cfg(feature = "peer")]
+            peer: peer::engine()?,
+        })
+    }
+
+    /// What the engine with this number does.
+    fn ours(
+        &self,
+        index: usize,
+        wasm: &[u8],
+        scenario: Scenario,
+        notes: &mut Notes,
+    ) -> Result<(&'static str, Trace), String> {
+        let engines = match scenario {
+            Scenario { counted: true, .. } => &self.counted,
+            Scenario { metered: true, .. } => &self.metered,
+            _ => &self.engines,
+        };
+        let (name, engine) = &engines[index % engines.len()];
+        Ok((name, ours::driver::run(engine, wasm, scenario, notes)?))
+    }
+
+    /// Compares with the peer, which counts no fuel that can be compared.
+    #[cfg(feature = "peer")]
+    fn compare_with_peer(
+        &self,
+        wasm: &[u8],
+        scenario: Scenario,
+        (name, trace): &(&str, Trace),
+        notes: &mut Notes,
+    ) -> Result<(), String> {
+        notes.count("compared with the peer");
+        let expected = peer::driver::run(&self.peer, wasm, scenario, &mut Notes::default())?;
+        // It does not tell these apart.
+        let index = |line: &String| line.replace("undefined element", "out of bounds table access");
+        let trace = trace.iter().map(index).collect();
+        compare("the peer", &expected, name, &trace)
+    }
+
+    /// All with each other.
+    fn check_all(&self, wasm: &[u8], scenario: Scenario, notes: &mut Notes) -> Result<(), String> {
+        let first = self.ours(0, wasm, scenario, notes)?;
+        for index in 0..self.engines.len() {
+            let scenario = Scenario {
+                asynchronous: index % 2 == 0,
+                ..scenario
+            };
+            let (name, trace) = self.ours(index, wasm, scenario, notes)?;
+            compare(first.0, &first.1, name, &trace)?;
+        }
+        #[cfg(feature = "peer")]
+        if !scenario.metered && !scenario.counted {
+            self.compare_with_peer(wasm, scenario, &first, notes)?;
+        }
+        Ok(())
+    }
+}
+
+impl Target for Execute {
+    fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
+        let mut u = Unstructured::new(input);
+        let [kind, first, second]: [u8; 3] = u.arbitrary().unwrap_or([0; 3]);
+        let scenario = Scenario {
+            seed: u.arbitrary().unwrap_or(0),
+            mischief: kind & 1 == 0,
+            metered: kind & 6 == 0,
+            counted: kind & 14 == 2,
+            asynchronous: false,
+        };
+        let Ok(wasm) = generate::runnable(&mut u) else {
+            notes.count("no module");
+            return Ok(());
+        };
+        notes.files.push(("wasm", wasm.clone()));
+        notes.add("bytes of wasm", wasm.len() as u64);
+        let first = self.ours(first.into(), &wasm, scenario, notes)?;
+        #[cfg(feature = "peer")]
+        if kind & 12 == 4 {
+            return self.compare_with_peer(&wasm, scenario, &first, notes);
+        }
+        let scenario = Scenario {
+            asynchronous: kind & 48 == 0,
+            ..scenario
+        };
+        let (name, trace) = self.ours(second.into(), &wasm, scenario, notes)?;
+        compare(first.0, &first.1, name, &trace)
+    }
+
+    fn run_file(&mut self, file: &[u8], notes: &mut Notes) -> Result<(), String> {
+        for seed in 0..4 {
+            for mischief in [false, true] {
+                let scenario = Scenario {
+                    seed,
+                    mischief,
+                    metered: seed & 1 != 0,
+                    counted: seed == 2,
+                    asynchronous: false,
+                };
+                self.check_all(file, scenario, notes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The line that ends a trace early.
+pub const OVERFLOW: &str = "stack overflow";
+
+/// Traces must be equal up to where one ends with an overflow.
+///
+/// # Errors
+/// Where they are not.
+pub fn compare(name: &str, expected: &Trace, other: &str, got: &Trace) -> Result<(), String> {
+    for i in 0..expected.len().max(got.len()) {
+        let (a, b) = (expected.get(i), got.get(i));
+        let overflow = |line: Option<&String>| line.is_some_and(|line| line == OVERFLOW);
+        if overflow(a) || overflow(b) {
+            break;
+        }
+        if a != b {
+            let show = |line: Option<&String>| line.map_or("(the end)", |line| line).to_owned();
+            let before = expected[i.saturating_sub(3).min(expected.len())..i.min(expected.len())]
+                .join("\n  ");
+            return Err(format!(
+                "`{name}` and `{other}` differ\n  {name}: {}\n  {other}: {}\nafter\n  {before}",
+                show(a),
+                show(b),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A number that other bytes have not, of whole pages.
+fn digest(bytes: &[u8]) -> u64 {
+    let mut lanes = [1, 2, 3, 4];
+    for chunk in bytes.chunks_exact(32) {
+        for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(8)) {
+            let word = word
+                .iter()
+                .rev()
+                .fold(0, |n, byte| n << 8 | u64::from(*byte));
+            *lane = (*lane ^ word)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
+        }
+    }
+    lanes.into_iter().fold(0, |a, b| crate::source::mix(a ^ b))
+}
+
+/// A value of this type, the special ones often.
+pub fn number(source: &mut Source) -> u64 {
+    const SPECIAL: &[u64] = &[
+        0,
+        1,
+        2,
+        3,
+        4,
+        8,
+        16,
+        31,
+        32,
+        63,
+        64,
+        0x7f,
+        0x80,
+        0xff,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x1_0000,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_ffff,
+        0x7fff_ffff_ffff_ffff,
+        0x8000_0000_0000_0000,
+        u64::MAX,
+        0x3f80_0000,
+        0x7f80_0000,
+        0xff80_0000,
+        0x7fc0_0000,
+        0x4f00_0000,
+        0xcf00_0000,
+        0x3ff0_0000_0000_0000,
+        0x7ff0_0000_0000_0000,
+        0xfff0_0000_0000_0000,
+        0x7ff8_0000_0000_0000,
+        0x43e0_0000_0000_0000,
+        0xc1e0_0000_0000_0000,
+    ];
+    match source.below(3) {
+        0 => source.number(),
+        1 => source.below(256),
+        _ => SPECIAL[source.below(SPECIAL.len() as u64) as usize],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(lines: &[&str]) -> Trace {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn traces_that_differ_are_a_finding() {
+        let same = |a: &[&str], b: &[&str]| compare("a", &trace(a), "b", &trace(b)).is_ok();
+        assert!(same(&["1", "2"], &["1", "2"]));
+        assert!(!same(&["1", "2"], &["1", "3"]));
+        assert!(!same(&["1", "2"], &["1"]));
+        assert!(!same(&["1"], &["1", "2"]));
+        // How deep the stack goes may differ; what is before may not.
+        assert!(same(&["1", "2", "3"], &["1", OVERFLOW]));
+        assert!(!same(&["1", "2", "3"], &["0", OVERFLOW]));
+    }
+
+    /// The whole way, with an engine whose division is another.
+    #[test]
+    fn programs_that_differ_are_a_finding() {
+        let run = |text: &str| {
+            let wasm = bimetal_wasm::text::parse(text, None).unwrap();
+            let scenario = Scenario {
+                seed: 3,
+                mischief: true,
+                metered: false,
+                counted: false,
+                asynchronous: false,
+            };
+            ours::driver::run(&Engine::default(), &wasm, scenario, &mut Notes::default()).unwrap()
+        };
+        let module = |op: &str| {
+            format!(
+                "(module (memory (export \"m\") 1) (func (export \"f\") (i32.{op} (i32.const 0) (i32.const 1))))"
+            )
+        };
+        let (a, b) = (run(&module("store")), run(&module("store8")));
+        assert_eq!(a, b);
+        let c = run(&module("store16 offset=1"));
+        assert!(compare("a", &a, "c", &c).is_err());
+    }
+}

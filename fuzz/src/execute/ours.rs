@@ -1,0 +1,108 @@
+//! This runtime, as the driver sees it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bimetal::middleware::InstructionCounter;
+use bimetal::{
+    AsContextMut, Caller, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func, FuncType,
+    Global, HeapType, Instance, Memory, Module, Ref, Result, Store, StoreContextMut, Table, Trap,
+    Val, ValType,
+};
+
+use super::OVERFLOW;
+
+#[path = "driver.rs"]
+pub(crate) mod driver;
+
+use driver::{Host, wait};
+
+fn extern_number<T: 'static>(store: StoreContextMut<'_, T>, value: &ExternRef) -> Option<u64> {
+    value.data(&store).ok()?.downcast_ref().copied()
+}
+
+fn instantiate(store: &mut Store<Host>, module: &Module, imports: &[Extern]) -> Result<Instance> {
+    match store.data().scenario.asynchronous {
+        false => Instance::new(store, module, imports),
+        true => {
+            let (instance, times) = wait(Instance::new_async(&mut *store, module, imports));
+            store.data_mut().suspended += times;
+            instance
+        }
+    }
+}
+
+fn call(store: &mut Store<Host>, func: &Func, params: &[Val], results: &mut [Val]) -> Result<()> {
+    match store.data().scenario.asynchronous {
+        false => func.call(store, params, results),
+        true => {
+            // It may be that the engine counts none.
+            let interval = 1 + store.data_mut().pauses.below(200);
+            let _ = store.fuel_async_yield_interval(Some(interval));
+            let (outcome, times) = wait(func.call_async(&mut *store, params, results));
+            store.data_mut().suspended += times;
+            outcome
+        }
+    }
+}
+
+/// A call by a host function: between asynchronous ones there must be no other.
+async fn call_inside(
+    caller: &mut Caller<'_, Host>,
+    func: Func,
+    params: &[Val],
+    results: &mut [Val],
+) -> Result<()> {
+    match caller.data().scenario.asynchronous {
+        false => func.call(caller, params, results),
+        true => func.call_async(caller, params, results).await,
+    }
+}
+
+/// Is pending once.
+fn pause() -> impl Future<Output = ()> + Send {
+    let mut paused = false;
+    poll_fn(move |_| match std::mem::replace(&mut paused, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+}
+
+fn host_function(store: &mut Store<Host>, index: usize, ty: &FuncType) -> Func {
+    let types: Arc<[ValType]> = ty.results().collect();
+    if store.data().scenario.asynchronous {
+        return Func::new_async(store, ty.clone(), move |mut caller, params, results| {
+            let types = types.clone();
+            Box::new(async move {
+                for _ in 0..caller.data_mut().pauses.below(3) {
+                    pause().await;
+                }
+                driver::serve(&mut caller, index, params, &types, results).await
+            })
+        });
+    }
+    Func::new(store, ty.clone(), move |mut caller, params, results| {
+        wait(driver::serve(&mut caller, index, params, &types, results)).0
+    })
+}
+
+fn take_count(store: &mut Store<Host>, instance: &Instance) -> Result<u64, String> {
+    let count = InstructionCounter::count(instance, &mut *store);
+    let set = InstructionCounter::set_count(instance, store, 0);
+    set.and(count).map_err(|error| format!("{error:#}"))
+}
+
+/// The same for the same failure on all configurations; an error if it is none of a program's.
+fn failure(error: &Error) -> Result<String, String> {
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return Ok(match trap {
+            Trap::StackOverflow => OVERFLOW.into(),
+            trap => trap.message().into(),
+        });
+    }
+    match error.kind() {
+        ErrorKind::Other => Ok(format!("host error: {error}")),
+        kind => Err(format!("a failure that should not be, {kind:?}: {error:#}")),
+    }
+}
