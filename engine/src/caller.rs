@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::externs::Extern;
+use crate::memory::Memory;
 use crate::module::ModuleExport;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::vm::{InstanceId, StoreOpaque};
@@ -57,6 +58,35 @@ impl<'a, T: 'static> Caller<'a, T> {
         let index = instance.module().wasm().export(name)?;
         let value = instance.export(index)?;
         Some(Extern::from_value(store, value))
+    }
+
+    /// The memory that the calling instance exports under the name `memory`, where by convention
+    /// what pointers point to is. The same as [`Caller::get_export`] finds, without looking at names;
+    /// `None` also if the host calls.
+    ///
+    /// ```
+    /// use bimetal::{Caller, Engine, Linker, Module, Store};
+    ///
+    /// let engine = Engine::default();
+    /// let mut linker = Linker::new(&engine);
+    /// linker.func_wrap("host", "clear", |mut caller: Caller<'_, ()>, at: u32| {
+    ///     let memory = caller.memory().ok_or_else(|| bimetal::Error::msg("no memory"))?;
+    ///     memory.write(&mut caller, at as usize, &[0])?;
+    ///     bimetal::Result::Ok(())
+    /// })?;
+    /// # let module = Module::new(&engine, r#"(module
+    /// #     (import "host" "clear" (func $clear (param i32)))
+    /// #     (memory (export "memory") 1) (data (i32.const 7) "*")
+    /// #     (func (export "f") (result i32) (call $clear (i32.const 7)) (i32.load (i32.const 7))))"#)?;
+    /// # let mut store = Store::new(&engine, ());
+    /// # let instance = linker.instantiate(&mut store, &module)?;
+    /// # assert_eq!(instance.get_typed_func::<(), i32>(&mut store, "f")?.call(&mut store, ())?, 0);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn memory(&mut self) -> Option<Memory> {
+        let store = self.store.opaque();
+        let id = store.instance(self.instance?).exported_memory()?;
+        Some(Memory::from_id(store, id))
     }
 
     /// The export of the calling instance that [`Module::get_export_index`] found, without looking

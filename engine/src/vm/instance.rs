@@ -77,6 +77,8 @@ pub(crate) struct InstanceData {
     elements: Vec<Option<Box<[u64]>>>,
     dropped_elements: Vec<bool>,
     dropped_data: Vec<bool>,
+    /// What it exports under the name `memory`: host functions ask for it at each call.
+    exported_memory: Option<MemoryId>,
 }
 
 impl InstanceData {
@@ -109,6 +111,10 @@ impl InstanceData {
     /// The global with this index.
     pub(crate) fn global(&self, index: GlobalIndex) -> Option<GlobalId> {
         self.globals.get(index).copied()
+    }
+
+    pub(crate) fn exported_memory(&self) -> Option<MemoryId> {
+        self.exported_memory
     }
 
     /// The instance of a context.
@@ -427,6 +433,10 @@ fn allocate(
         unsafe { vmctx.at(offsets.func_ref(func_ref)).write(value) };
     }
 
+    let exported_memory = match wasm.export("memory") {
+        Some(EntityIndex::Memory(index)) => memories.get(index).copied(),
+        _ => None,
+    };
     Ok(store.instances.push(InstanceData {
         module: module.clone(),
         vmctx,
@@ -436,5 +446,6 @@ fn allocate(
         elements: vec![None; wasm.elements.len()],
         dropped_elements: vec![false; wasm.elements.len()],
         dropped_data: vec![false; wasm.data.len()],
+        exported_memory,
     }))
 }

@@ -10,7 +10,7 @@ use super::table::{common_functions, new_functions};
 use super::{GuestMemory, unstable};
 use crate::WasiCtx;
 use crate::p1 as preview1;
-use bimetal::{Caller, Extern, Linker};
+use bimetal::{Caller, Linker};
 use std::fmt::Debug;
 
 /// Defines all of preview 1 in `linker`, under its module name `wasi_snapshot_preview1` and, with
@@ -53,9 +53,9 @@ fn guest<'a, T: 'static>(
     caller: &'a mut Caller<'_, T>,
     get: impl Fn(&mut T) -> &mut WasiCtx,
 ) -> (GuestMemory<'a>, &'a mut WasiCtx) {
-    let (bytes, data) = match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => memory.data_and_store_mut(caller),
-        _ => (&mut [][..], caller.data_mut()),
+    let (bytes, data) = match caller.memory() {
+        Some(memory) => memory.data_and_store_mut(caller),
+        None => (&mut [][..], caller.data_mut()),
     };
     (GuestMemory::new(bytes), get(data))
 }

@@ -1,0 +1,311 @@
+//! What must not happen to a host that runs guests for months: guests that cannot be ended, and
+//! memory, mappings or descriptors that are not given back. Each test does something very often
+//! and compares what the process has before and after, once it has what it keeps.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bimetal::*;
+
+/// What a process has. Of memory, what is resident: how the allocator divides it is its own affair.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    mappings: usize,
+    descriptors: usize,
+    resident: usize,
+}
+
+impl Held {
+    fn now() -> Held {
+        let maps = fs::read_to_string("/proc/self/maps").expect("Linux has it");
+        let descriptors = fs::read_dir("/proc/self/fd").expect("Linux has it");
+        let statm = fs::read_to_string("/proc/self/statm").expect("Linux has it");
+        let pages: usize = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse().ok())
+            .expect("the second number is the resident pages");
+        Held {
+            mappings: maps.lines().count(),
+            descriptors: descriptors.count(),
+            resident: pages * 4096,
+        }
+    }
+}
+
+/// Does something `times` times and checks that nothing is left behind, but for what a tenth of
+/// that many times has left behind before. The tests take turns, since they look at the process.
+fn leaves_nothing(times: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for i in 0..times / 10 {
+        f(i)?;
+    }
+    let before = Held::now();
+    for i in 0..times {
+        f(i)?;
+    }
+    let after = Held::now();
+    println!("{before:?}\n{after:?}");
+    assert_eq!(after.descriptors, before.descriptors);
+    assert!(
+        after.mappings <= before.mappings + 8,
+        "mappings: {} before, {} after",
+        before.mappings,
+        after.mappings
+    );
+    // A hundred bytes each are what an allocator may do with fragments, but no leak of ours.
+    let more = after.resident.saturating_sub(before.resident);
+    assert!(more < times * 100, "{more} bytes more after {times} times");
+    Ok(())
+}
+
+#[test]
+fn a_thousand_guests_that_never_end_all_end() -> Result<()> {
+    const GUESTS: usize = 1000;
+    const TICK: Duration = Duration::from_millis(1);
+    const DEADLINE: u64 = 10;
+    let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (import "host" "nothing" (func $nothing))
+            (func (export "0") (loop (br 0)))
+            (func $deep (param i32)
+                (if (i32.eqz (local.get 0)) (then (loop (br 0))))
+                (call $deep (i32.sub (local.get 0) (i32.const 1))))
+            (func (export "1") (call $deep (i32.const 50)))
+            (func (export "2") (loop (call $nothing) (br 0)))
+            (func $f (call $g)) (func $g)
+            (func (export "3") (loop (call $f) (br 0))))"#,
+    )?;
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "nothing", || {})?;
+    let guest = linker.instantiate_pre(&module)?;
+
+    let (next, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let start = Instant::now();
+    let work = || -> Result<usize> {
+        let mut stopped = 0;
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= GUESTS {
+                return Ok(stopped);
+            }
+            let mut store = Store::new(&engine, ());
+            let instance = guest.instantiate(&mut store)?;
+            let run = instance.get_typed_func::<(), ()>(&mut store, &(i % 4).to_string())?;
+            store.set_epoch_deadline(DEADLINE);
+            let error = run.call(&mut store, ()).expect_err("it never returns");
+            assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt), "{error}");
+            stopped += 1;
+        }
+    };
+    let stopped = thread::scope(|scope| -> Result<usize> {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+                engine.increment_epoch();
+            }
+        });
+        let other = scope.spawn(work);
+        let mine = work();
+        let theirs = other.join().expect("workers do not panic");
+        ended.store(true, Ordering::Relaxed);
+        Ok(mine? + theirs?)
+    })?;
+    assert_eq!(stopped, GUESTS);
+    // They take five seconds if the machine has nothing else to do.
+    assert!(start.elapsed() < Duration::from_secs(300));
+    Ok(())
+}
+
+const TRAPS: &str = r#"(module
+    (import "host" "fail" (func $fail))
+    (type $other (func (param i64)))
+    (memory 1) (table 2 funcref) (elem (i32.const 1) $fail)
+    (func (export "0") unreachable)
+    (func (export "1") (drop (i32.div_u (i32.const 1) (i32.const 0))))
+    (func (export "2") (drop (i32.load (i32.const -1))))
+    (func (export "3") (call_indirect (i32.const 0)))
+    (func (export "4") (call_indirect (type $other) (i64.const 1) (i32.const 1)))
+    (func (export "5") (drop (i32.trunc_f32_s (f32.const nan))))
+    (func (export "6") (drop (table.get 0 (i32.const 7))))
+    (func (export "7") (call $fail)))"#;
+
+#[test]
+fn ten_thousand_traps_leave_nothing() -> Result<()> {
+    let engine = Engine::default();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "fail", || -> Result<()> {
+        Err(format_err!("it failed"))
+    })?;
+    let module = Module::new(&engine, TRAPS)?;
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module)?;
+    leaves_nothing(10_000, |i| {
+        let func = instance.get_typed_func::<(), ()>(&mut store, &(i % 8).to_string())?;
+        let error = func.call(&mut store, ()).expect_err("it traps");
+        let kind = match i % 8 {
+            7 => ErrorKind::Other,
+            _ => ErrorKind::Trap,
+        };
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.backtrace().is_some());
+        Ok(())
+    })
+}
+
+#[test]
+fn ten_thousand_stack_overflows_leave_nothing() -> Result<()> {
+    let engine = Engine::default();
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (import "host" "again" (func $again))
+            (func $plain (export "plain") (call $plain) (call $plain))
+            (func (export "through") (call $again)))"#,
+    )?;
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap(
+        "host",
+        "again",
+        |mut caller: Caller<'_, ()>| -> Result<()> {
+            let again = caller.get_export("through").and_then(|e| e.into_func());
+            let again = again.ok_or_else(|| format_err!("no `through`"))?;
+            again.call(&mut caller, &[], &mut [])
+        },
+    )?;
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module)?;
+    leaves_nothing(10_000, |i| {
+        // Through the host it takes longer.
+        let name = if i % 100 == 0 { "through" } else { "plain" };
+        let func = instance.get_typed_func::<(), ()>(&mut store, name)?;
+        let error = func.call(&mut store, ()).expect_err("it recurses for ever");
+        assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow));
+        Ok(())
+    })
+}
+
+#[test]
+fn ten_thousand_instances_leave_nothing() -> Result<()> {
+    let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (import "host" "f" (func $f (param externref)))
+            (memory (export "memory") 2) (table 100 externref) (global (mut i32) (i32.const 0))
+            (data (i32.const 0) "something")
+            (func (export "run") (param externref)
+                (call $f (local.get 0))
+                (drop (memory.grow (i32.const 1)))
+                (drop (table.grow 0 (local.get 0) (i32.const 10)))))"#,
+    )?;
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "f", |_: Option<ExternRef>| {})?;
+    let guest = linker.instantiate_pre(&module)?;
+    leaves_nothing(10_000, |i| {
+        let mut store = Store::new(&engine, vec![0_u8; 100]);
+        store.set_epoch_deadline(1000);
+        let handle = store.interrupt_handle()?;
+        let instance = guest.instantiate(&mut store)?;
+        let value = ExternRef::new(&mut store, vec![i; 100])?;
+        let run = instance.get_typed_func::<Option<ExternRef>, ()>(&mut store, "run")?;
+        run.call(&mut store, Some(value))?;
+        drop(store);
+        handle.interrupt();
+        Ok(())
+    })
+}
+
+#[test]
+fn ten_thousand_instances_that_cannot_be_made_leave_nothing() -> Result<()> {
+    let engine = Engine::default();
+    let traps = Module::new(
+        &engine,
+        r#"(module (memory 1) (table 10 funcref) (func $start unreachable) (start $start))"#,
+    )?;
+    let outside = Module::new(
+        &engine,
+        r#"(module (memory 1) (data (i32.const 65536) "x"))"#,
+    )?;
+    let linker = Linker::<()>::new(&engine);
+    leaves_nothing(10_000, |i| {
+        let mut store = Store::new(&engine, ());
+        let module = if i % 2 == 0 { &traps } else { &outside };
+        assert!(linker.instantiate(&mut store, module).is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn modules_that_are_dropped_leave_nothing() -> Result<()> {
+    for lazy in [true, false] {
+        let engine = Engine::new(Config::new().lazy(lazy))?;
+        leaves_nothing(2_000, |i| {
+            // Each has a type that no other has.
+            let params: String = (0..12)
+                .map(|bit| if i >> bit & 1 == 0 { "i32 " } else { "i64 " })
+                .collect();
+            let module = Module::new(
+                &engine,
+                format!(
+                    r#"(module
+                        (import "host" "f" (func $f (param {params})))
+                        (func (export "g") (param {params}))
+                        (func (export "run") unreachable))"#
+                ),
+            )?;
+            let mut store = Store::new(&engine, ());
+            let mut linker = Linker::new(&engine);
+            linker.define_unknown_imports_as_traps(&module)?;
+            let instance = linker.instantiate(&mut store, &module)?;
+            let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+            assert!(run.call(&mut store, ()).is_err());
+            if i % 4 == 0 {
+                let g = instance.get_func(&mut store, "g").expect("it is exported");
+                let ty = g.ty(&store);
+                let zeros: Vec<Val> = ty
+                    .params()
+                    .filter_map(|t| Val::default_for_ty(&t))
+                    .collect();
+                g.call(&mut store, &zeros, &mut [])?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn engines_that_are_dropped_leave_nothing() -> Result<()> {
+    leaves_nothing(500, |_| {
+        let engine = Engine::default();
+        let module = Module::new(&engine, r#"(module (func (export "f")))"#)?;
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+        let f = instance.get_typed_func::<(), ()>(&mut store, "f")?;
+        f.call(&mut store, ())
+    })
+}
+
+#[test]
+fn threads_that_end_leave_nothing() -> Result<()> {
+    let engine = Engine::default();
+    let module = Module::new(&engine, r#"(module (func (export "f") unreachable))"#)?;
+    leaves_nothing(1_000, |_| {
+        let run = || -> Result<()> {
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[])?;
+            let f = instance.get_typed_func::<(), ()>(&mut store, "f")?;
+            assert!(f.call(&mut store, ()).is_err());
+            Ok(())
+        };
+        thread::scope(|scope| scope.spawn(run).join()).expect("the thread does not panic")
+    })
+}
