@@ -1,8 +1,7 @@
 //! The engine: what all stores and modules of a configuration share.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{Arch, Compiler, Scratch, Trampoline};
@@ -13,8 +12,9 @@ use crate::config::{Config, ProfilingStrategy};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::interrupt::Epochs;
 use crate::profiling::Batch;
+use crate::signatures::{Signature, Signatures};
 use crate::tier::return_area;
-use crate::vm::{CodeSpace, HostKind};
+use crate::vm::{CodePiece, CodeSpace, HostKind};
 
 /// A compiler with its code memory and the types that its modules share.
 ///
@@ -56,31 +56,9 @@ struct EngineInner {
     space: Arc<CodeSpace>,
     epochs: Epochs,
     fiber_stacks: FiberStacks,
-    signatures: RwLock<Signatures>,
+    signatures: Arc<Signatures>,
     /// Working memory of compilations that are not going on.
     scratch: Mutex<Vec<Scratch>>,
-}
-
-#[derive(Default)]
-struct Signatures {
-    ids: HashMap<FuncType, u32>,
-    all: Vec<Arc<Signature>>,
-}
-
-/// A function type that the engine knows, with its trampolines. Never forgotten while the engine
-/// lives.
-pub(crate) struct Signature {
-    pub(crate) id: u32,
-    pub(crate) ty: FuncType,
-    host_to_wasm: OnceLock<CodePtr>,
-    /// Entry cells of host functions of this type, by `HostKind`.
-    cells: [AtomicPtr<u8>; 2],
-}
-
-impl Signature {
-    pub(crate) fn cell(&self, kind: HostKind) -> *const AtomicPtr<u8> {
-        &raw const self.cells[kind as usize]
-    }
 }
 
 /// The address of code that is in place.
@@ -120,7 +98,7 @@ impl Engine {
                 )),
                 epochs: Epochs::default(),
                 fiber_stacks: FiberStacks::new(config),
-                signatures: RwLock::default(),
+                signatures: Arc::default(),
                 scratch: Mutex::default(),
             }),
         })
@@ -235,45 +213,14 @@ impl Engine {
         pool.clear();
     }
 
-    /// The engine-wide form of a function type.
+    /// The engine-wide form of a function type. Keep it as long as its number is in use.
     pub(crate) fn signature(&self, ty: &FuncType) -> Arc<Signature> {
-        let signatures = &self.inner.signatures;
-        {
-            let known = signatures.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(&id) = known.ids.get(ty) {
-                return known.all[id as usize].clone();
-            }
-        }
-        let mut known = signatures.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&id) = known.ids.get(ty) {
-            return known.all[id as usize].clone();
-        }
-        let id = known.all.len() as u32;
-        let stub = || AtomicPtr::new(bimetal_sys::lazy_host_stub(return_area(ty)).cast_mut());
-        let signature = Arc::new(Signature {
-            id,
-            ty: ty.clone(),
-            host_to_wasm: OnceLock::new(),
-            cells: [stub(), stub()],
-        });
-        known.ids.insert(ty.clone(), id);
-        known.all.push(signature.clone());
-        signature
+        self.inner.signatures.intern(ty)
     }
 
-    /// The engine-wide id of a function type.
-    pub(crate) fn type_id(&self, ty: &FuncType) -> u32 {
-        self.signature(ty).id
-    }
-
-    /// The function type with this engine-wide id.
+    /// The function type with this engine-wide id, which is in use.
     pub(crate) fn signature_at(&self, id: u32) -> Arc<Signature> {
-        let known = self
-            .inner
-            .signatures
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        known.all[id as usize].clone()
+        self.inner.signatures.at(id)
     }
 
     /// The host → wasm trampoline of a type.
@@ -283,7 +230,7 @@ impl Engine {
             return Ok(code);
         }
         // Two threads may both compile it; one of the two is kept and both are right.
-        let code = self.trampoline(Trampoline::HostToWasm(signature.ty.clone()))?;
+        let code = self.trampoline(&signature, Trampoline::HostToWasm(signature.ty.clone()))?;
         Ok(*signature.host_to_wasm.get_or_init(|| code))
     }
 
@@ -299,23 +246,23 @@ impl Engine {
             return Ok(CodePtr::new(present));
         }
         let ty = signature.ty.clone();
-        let code = self.trampoline(match kind {
+        let trampoline = match kind {
             HostKind::Native => Trampoline::WasmToNative(ty),
             HostKind::Array => Trampoline::WasmToArray(ty),
-        })?;
+        };
+        let code = self.trampoline(&signature, trampoline)?;
         cell.store(code.as_ptr().cast_mut(), Ordering::Release);
         Ok(code)
     }
 
-    fn trampoline(&self, trampoline: Trampoline) -> Result<CodePtr> {
+    /// Compiles a trampoline that lives as long as the signature.
+    fn trampoline(&self, signature: &Signature, trampoline: Trampoline) -> Result<CodePtr> {
         let code =
             self.with_compiler(|compiler, scratch| Ok(compiler.trampoline(&trampoline, scratch)?))?;
-        let address = self
-            .inner
-            .space
-            .place_forever(&code.bytes, code.alignment as usize)
+        let piece = CodePiece::new(&self.inner.space, &code.bytes, code.alignment as usize)
             .context("cannot allocate memory for machine code")?;
-        let address = CodePtr::new(address);
+        let address = CodePtr::new(piece.address());
+        signature.keep(piece);
         if let Some(mut profile) = self.profile() {
             let (kind, ty) = match &trampoline {
                 Trampoline::HostToWasm(ty) => ("host_to_wasm", ty),

@@ -45,6 +45,7 @@ pub mod middleware;
 mod module;
 mod profiling;
 mod reference;
+mod signatures;
 mod store;
 mod symbols;
 mod table;

@@ -15,6 +15,7 @@ use crate::cache::CacheSlot;
 use crate::engine::Engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::middleware::compile_error;
+use crate::signatures::Signature;
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
@@ -45,6 +46,8 @@ pub(crate) struct ModuleInner {
     pub(crate) env: ModuleEnv,
     /// Engine-wide ids of the module's types; of types that are no functions `u32::MAX`.
     pub(crate) type_ids: Box<[u32]>,
+    /// What these ids are of.
+    _signatures: Box<[Arc<Signature>]>,
     /// Entry cells of defined functions.
     pub(crate) entry: Box<[AtomicPtr<u8>]>,
     pub(crate) code: ModuleCode,
@@ -190,14 +193,16 @@ impl Module {
         let in_image = origin.image.is_some();
         let env = Module::environment(engine, wasm)?;
         let wasm = &*env.module;
-        let type_ids = wasm
+        let signatures: Vec<Option<Arc<Signature>>> = wasm
             .types
             .values()
             .map(|ty| match &ty.composite {
-                CompositeType::Func(ty) => engine.type_id(ty),
-                _ => u32::MAX,
+                CompositeType::Func(ty) => Some(engine.signature(ty)),
+                _ => None,
             })
             .collect();
+        let id = |signature: &Option<Arc<Signature>>| signature.as_ref().map_or(u32::MAX, |s| s.id);
+        let type_ids = signatures.iter().map(id).collect();
         let functions = wasm.bodies.len();
         let entry =
             crate::tier::entry_cells(wasm).context("cannot allocate memory for machine code")?;
@@ -205,6 +210,7 @@ impl Module {
             engine: engine.clone(),
             env,
             type_ids,
+            _signatures: signatures.into_iter().flatten().collect(),
             entry,
             code: ModuleCode::new(
                 engine.code_space().clone(),

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,11 +37,16 @@ impl Held {
     }
 }
 
-/// Does something `times` times and checks that nothing is left behind, but for what a tenth of
-/// that many times has left behind before. The tests take turns, since they look at the process.
-fn leaves_nothing(times: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
+/// The tests take turns, since they look at the whole process.
+fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does something `times` times and checks that nothing is left behind, but for what a tenth of
+/// that many times has left behind before.
+fn leaves_nothing(times: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    let _turn = turn();
     for i in 0..times / 10 {
         f(i)?;
     }
@@ -69,6 +74,7 @@ fn a_thousand_guests_that_never_end_all_end() -> Result<()> {
     const GUESTS: usize = 1000;
     const TICK: Duration = Duration::from_millis(1);
     const DEADLINE: u64 = 10;
+    let _turn = turn();
     let engine = Engine::new(Config::new().epoch_interruption(true))?;
     let module = Module::new(
         &engine,

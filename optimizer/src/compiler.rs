@@ -96,6 +96,8 @@ impl Optimizer {
                     *memory = Memory::default();
                 } else {
                     memory.context.clear();
+                    // Which Cranelift's own does not.
+                    memory.context.func.dfg.exception_tables.clear();
                 }
                 result
             }

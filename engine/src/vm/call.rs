@@ -73,7 +73,7 @@ pub(crate) fn start<T>(store: &mut StoreContextMut<'_, T>, instance: InstanceId)
         }
     };
     let engine = store.opaque().engine().clone();
-    let trampoline = engine.host_to_wasm(engine.type_id(&ty))?;
+    let trampoline = engine.host_to_wasm(engine.signature(&ty).id)?;
     let inner: *mut StoreInner<T> = store.inner_mut();
     // SAFETY: as for `invoke`; a start function has no parameters or results.
     unsafe {

@@ -39,6 +39,8 @@ struct SpaceState {
     regions: Vec<Arc<CodeRegion>>,
     /// Chunks given back, to be used again.
     free: Vec<Chunk>,
+    /// Pieces given back, by their size: where they are.
+    pieces: HashMap<usize, Vec<(Arc<CodeRegion>, usize)>>,
 }
 
 /// A part of a region, `len` bytes at `offset`, both multiples of the page size.
@@ -134,17 +136,70 @@ impl CodeSpace {
         state.free.push(chunk);
     }
 
-    /// Places code that belongs to no module and lives as long as the engine.
-    pub(crate) fn place_forever(&self, bytes: &[u8], align: usize) -> io::Result<*const u8> {
+    /// Room for a piece of code that belongs to no module: `len` bytes, a multiple of
+    /// [`PIECE_ALIGN`].
+    fn take_piece(&self, len: usize) -> io::Result<(Arc<CodeRegion>, usize)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(region) = state.regions.last()
-            && region.capacity() - region.used() >= bytes.len() + align
-        {
-            return region.append(bytes, align);
+        if let Some(piece) = state.pieces.get_mut(&len).and_then(Vec::pop) {
+            return Ok(piece);
         }
-        let region = self.region(bytes.len() + align)?;
-        state.regions.push(region.clone());
-        region.append(bytes, align)
+        let fits =
+            |region: &Arc<CodeRegion>| region.capacity() - region.used() >= len + PIECE_ALIGN;
+        let region = match state.regions.last() {
+            Some(region) if fits(region) => region.clone(),
+            _ => {
+                let region = self.region(len + PIECE_ALIGN)?;
+                state.regions.push(region.clone());
+                region
+            }
+        };
+        let offset = region.reserve(len, PIECE_ALIGN)?;
+        Ok((region, offset))
+    }
+}
+
+/// What pieces are aligned to and multiples of: a cache line, so that writing one changes no line
+/// of another, which may be running.
+const PIECE_ALIGN: usize = 64;
+
+/// A little code that belongs to no module. Its room is used again when this is dropped; nothing
+/// may run it any more then.
+#[derive(Debug)]
+pub(crate) struct CodePiece {
+    space: Arc<CodeSpace>,
+    region: Arc<CodeRegion>,
+    offset: usize,
+    len: usize,
+}
+
+impl CodePiece {
+    /// Places code that wants no greater alignment than [`PIECE_ALIGN`].
+    pub(crate) fn new(space: &Arc<CodeSpace>, bytes: &[u8], align: usize) -> io::Result<CodePiece> {
+        debug_assert!(align <= PIECE_ALIGN);
+        let len = bytes.len().max(1).next_multiple_of(PIECE_ALIGN);
+        let (region, offset) = space.take_piece(len)?;
+        // From now on its room is given back, also if it cannot be written.
+        let piece = CodePiece {
+            space: space.clone(),
+            region,
+            offset,
+            len,
+        };
+        piece.region.write(offset, bytes)?;
+        Ok(piece)
+    }
+
+    pub(crate) fn address(&self) -> *const u8 {
+        self.region.base().wrapping_add(self.offset)
+    }
+}
+
+impl Drop for CodePiece {
+    fn drop(&mut self) {
+        let state = &self.space.state;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = state.pieces.entry(self.len).or_default();
+        free.push((self.region.clone(), self.offset));
     }
 }
 

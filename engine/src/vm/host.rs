@@ -21,6 +21,7 @@ use super::val::sealed::{WasmList, WasmTy as Sealed};
 use crate::WasmTy;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::signatures::Signature;
 use crate::store::{StoreContextMut, StoreInner};
 use crate::tier::return_area;
 use crate::val::Val;
@@ -142,6 +143,8 @@ pub(crate) fn val_into_raw(store: &mut StoreOpaque, ty: &ValType, val: &Val) -> 
 /// A host function of a store.
 pub(crate) struct HostFuncInstance {
     func: Arc<HostFunc>,
+    /// Whose cell and number the reference has.
+    _signature: Arc<Signature>,
     context: NonNull<VmHostContext>,
     func_ref: NonNull<VmFuncRef>,
 }
@@ -169,7 +172,7 @@ impl StoreOpaque {
             kind: func.kind as u64,
         })));
         let func_ref = NonNull::from(Box::leak(Box::new(VmFuncRef {
-            // An engine keeps its signatures for ever, and the store keeps the engine.
+            // The signature is kept beside it.
             cell: signature.cell(func.kind),
             vmctx: context.as_ptr().cast(),
             type_id: signature.id,
@@ -177,6 +180,7 @@ impl StoreOpaque {
         })));
         self.host_funcs.push(HostFuncInstance {
             func,
+            _signature: signature,
             context,
             func_ref,
         });

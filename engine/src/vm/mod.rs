@@ -31,7 +31,7 @@ mod val;
 
 pub(crate) use activation::{HOST_RESERVE, init_process, store_backtrace};
 pub(crate) use call::{invoke, read_results, start, val_from_results};
-pub(crate) use code::{CodeSpace, ModuleCode};
+pub(crate) use code::{CodePiece, CodeSpace, ModuleCode};
 pub(crate) use contents::InitialContents;
 pub(crate) use fiber::OnFiber;
 pub(crate) use host::{HostFunc, HostKind, val_into_raw};
