@@ -11,6 +11,8 @@
 //!   the duration of the call.
 //! - Rust frames are never jumped over: a host function or builtin that fails leaves its error in
 //!   the store and *returns*; generated code then resumes at the entry.
+//! - Code that waits for something asynchronous does so on a fiber, with nothing of the embedder's
+//!   on its stack; what a thread and a store know of it is taken away while it waits (`fiber.rs`).
 
 mod activation;
 mod builtins;
