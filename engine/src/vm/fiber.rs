@@ -16,12 +16,14 @@
 //! - A fiber is run to its end. When its future is dropped it is resumed once more, *cancelled*:
 //!   whatever it waits for is dropped and fails, wasm is left as by any error of a host function,
 //!   and nothing can wait again. No frame is unwound by force.
-//! - No thread-local is used on the fiber's side of a switch; see `bimetal_sys`'s `fiber`.
+//! - No function that has been suspended uses a thread-local afterwards, since it may be on another
+//!   thread and remember where the old one's was: see `bimetal_sys`'s `fiber`. That is why the
+//!   embedder's futures are polled and dropped in functions that are not inlined.
 
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -107,6 +109,30 @@ impl StoreOpaque {
     }
 }
 
+/// What a fiber can wait for.
+pub(super) type Waiting<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+
+/// A future that is polled and dropped in functions of their own.
+struct Apart<'a, R>(ManuallyDrop<Waiting<'a, R>>);
+
+impl<R> Apart<'_, R> {
+    /// # Safety
+    /// `task` is valid and nobody else's.
+    #[inline(never)]
+    unsafe fn poll(&mut self, task: *mut Context<'static>) -> Poll<R> {
+        // SAFETY: the caller's promise.
+        self.0.as_mut().poll(unsafe { &mut *task })
+    }
+}
+
+impl<R> Drop for Apart<'_, R> {
+    #[inline(never)]
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here.
+        unsafe { ManuallyDrop::drop(&mut self.0) }
+    }
+}
+
 impl Here {
     /// Waits for a future, during which the fiber is suspended.
     ///
@@ -117,10 +143,9 @@ impl Here {
     /// We run on the fiber, called by wasm of its store. No reference to the store is in use
     /// meanwhile but by `future`, and nothing is on the stack since then that is not `Send`, or
     /// that relies on our coming back.
-    pub(super) unsafe fn block_on<R>(
-        self,
-        mut future: Pin<&mut (dyn Future<Output = R> + Send + '_)>,
-    ) -> Result<R> {
+    #[inline(never)]
+    pub(super) unsafe fn block_on<R>(self, future: Waiting<'_, R>) -> Result<R> {
+        let mut future = Apart(ManuallyDrop::new(future));
         loop {
             // SAFETY: the fiber runs, so its record is there.
             let record = unsafe { &*self.0 };
@@ -129,26 +154,13 @@ impl Here {
                 return Err(cancelled());
             }
             // SAFETY: that of the poll in progress, which waits for us.
-            if let Poll::Ready(result) = unsafe { poll(future.as_mut(), task) } {
+            if let Poll::Ready(result) = unsafe { future.poll(task) } {
                 return Ok(result);
             }
             // SAFETY: we run on the fiber; the rest is the caller's promise.
             unsafe { (*record.suspender.get()).suspend() };
         }
     }
-}
-
-/// # Safety
-/// `task` is valid and nobody else's.
-// Not inlined: what a future does with thread-locals must not be remembered by `block_on`, whose
-// thread changes from one poll to the next.
-#[inline(never)]
-unsafe fn poll<R>(
-    future: Pin<&mut (dyn Future<Output = R> + Send + '_)>,
-    task: *mut Context<'static>,
-) -> Poll<R> {
-    // SAFETY: the caller's promise.
-    future.poll(unsafe { &mut *task })
 }
 
 /// Runs an asynchronous host function to its end, on the fiber that its caller is on.
@@ -164,9 +176,9 @@ pub(super) unsafe fn block_on_host<'a, T: 'static, R>(
     start: impl FnOnce(Caller<'a, T>) -> Box<dyn Future<Output = R> + Send + 'a>,
 ) -> Result<R> {
     let here = caller.opaque().fiber("an asynchronous host function")?;
-    let mut future = Box::into_pin(start(caller.reborrow()));
+    let future = Box::into_pin(start(caller.reborrow()));
     // SAFETY: the caller's promise; `future` has the store.
-    unsafe { here.block_on(future.as_mut()) }
+    unsafe { here.block_on(future) }
 }
 
 /// What a fiber has to do, and what came of it.

@@ -6,7 +6,6 @@
 //! asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -195,7 +194,7 @@ unsafe fn wait(context: *mut VmStoreContext, what: &str, pause: Pause) -> Result
     // SAFETY: the caller's promise; a pause is `Send`.
     unsafe {
         let here = StoreOpaque::from_context(context).fiber(what)?;
-        here.block_on(pin!(pause))
+        here.block_on(Box::pin(pause))
     }
 }
 

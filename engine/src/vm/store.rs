@@ -100,10 +100,10 @@ unsafe fn ask_limiter<T: 'static>(store: *mut u8, request: Request) -> Result<bo
     };
     match limiter.ask(data, request)? {
         Asked::Now(allowed) => Ok(allowed),
-        Asked::Soon(mut answer) => {
+        Asked::Soon(answer) => {
             let here = opaque.fiber("the store's limiter")?;
             // SAFETY: called by wasm; the future has the only part of the store that is in use.
-            unsafe { here.block_on(answer.as_mut()) }?
+            unsafe { here.block_on(answer) }?
         }
     }
 }
