@@ -532,7 +532,7 @@ fn limiters_are_asked_asynchronously() {
     let error = call(&grow, (0xbad_0000 >> 16) - 3).unwrap_err();
     assert_eq!(error.to_string(), "an answer that is an error");
     assert_eq!(
-        grow.call(&mut store, 0).unwrap_err().kind(),
+        grow.call(&mut store, 1).unwrap_err().kind(),
         ErrorKind::Usage
     );
 
