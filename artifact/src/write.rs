@@ -191,7 +191,11 @@ impl<'a> ImageBuilder<'a> {
         for (index, (value, size)) in present.filter(|(_, (_, size))| *size > 0) {
             let func = module.func_index(DefinedFuncIndex::new(index));
             object.add_symbol(Symbol {
-                name: module.func_display_name(func).as_bytes().to_vec(),
+                // A name of ELF ends at a NUL, one of WebAssembly does not.
+                name: module
+                    .func_display_name(func)
+                    .replace('\0', "\u{fffd}")
+                    .into(),
                 value,
                 size,
                 kind: SymbolKind::Text,

@@ -225,3 +225,15 @@ fn a_key_makes_images_ones_own() {
     assert!(second.is_missing());
     assert_eq!(image.find(1).map(|(func, _)| func.index()), Some(0));
 }
+
+/// ELF names end at a NUL; WebAssembly's have any characters.
+#[test]
+fn functions_have_any_names() {
+    let text = r#"(module (func (@name "a\00b")) (func (@name "")))"#;
+    let module = Module::new(text, &Features::default()).unwrap();
+    let mut builder = ImageBuilder::new(&module, header());
+    for _ in 0..2 {
+        builder.function(CODE[0], 16, &sites()).unwrap();
+    }
+    Image::open(builder.finish().unwrap()).unwrap();
+}

@@ -87,6 +87,10 @@ pub struct CodeArgs {
     /// Stop after N transformations in each function, to find the one that breaks a program
     #[arg(long, value_name = "N")]
     pub opt_fuel: Option<u64>,
+
+    /// Make the bits of NaNs that arithmetic gives the same on every machine
+    #[arg(long)]
+    pub nan_canonicalization: bool,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +129,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    /// Make runs with the same input the same: NaNs, clocks, random numbers
+    #[arg(long, conflicts_with = "timeout")]
+    pub deterministic: bool,
 
     /// Compile everything before the start, not each function at its first call
     #[arg(long)]

@@ -132,7 +132,10 @@ impl CodeArgs {
     /// A configuration that follows these arguments.
     pub fn config(&self) -> Config {
         let mut config = Config::new();
-        config.opt_level(self.opt_level.0).opt_fuel(self.opt_fuel);
+        config
+            .opt_level(self.opt_level.0)
+            .opt_fuel(self.opt_fuel)
+            .nan_canonicalization(self.nan_canonicalization);
         config
     }
 }

@@ -14,7 +14,9 @@ use bimetal::{
     AsContextMut, Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result,
     Store,
 };
-use bimetal_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxBuilder};
+use bimetal_wasi::{
+    DeterministicRandom, DirPerms, FilePerms, LogicalClock, WasiCtx, WasiCtxBuilder,
+};
 
 use crate::args::{Profile, RunArgs};
 use crate::environment::{self, Host};
@@ -111,6 +113,7 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let eager = args.eager || args.compile_only;
     let mut config = args.code.config();
     config.lazy(!eager);
+    config.deterministic(args.deterministic);
     args.limits.configure(&mut config);
     config.profiler(match args.profile {
         None => ProfilingStrategy::None,
@@ -252,6 +255,12 @@ fn preload(
 fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_stdio();
+    if args.deterministic {
+        let clock = LogicalClock::new();
+        wasi.wall_clock(clock.clone());
+        wasi.monotonic_clock(clock);
+        wasi.random(DeterministicRandom::new(0));
+    }
     for (i, arg) in args.file_and_args.iter().enumerate() {
         let arg = match &args.argv0 {
             Some(name) if i == 0 => name,

@@ -44,6 +44,7 @@ pub struct Config {
     pub(crate) cache: Option<Cache>,
     pub(crate) async_stacks: AsyncStacks,
     pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
+    pub(crate) deterministic: bool,
 }
 
 /// How stacks for asynchronous calls are made and kept.
@@ -118,6 +119,7 @@ impl Default for Config {
             cache: None,
             async_stacks: AsyncStacks::default(),
             middlewares: Vec::new(),
+            deterministic: false,
         }
     }
 }
@@ -225,10 +227,58 @@ impl Config {
     }
 
     /// Whether NaN results are made canonical, so that programs that look at their bits behave the
-    /// same on every machine.
+    /// same on every machine: positive, quiet, and without a payload. Instructions that only move,
+    /// negate or choose a value keep its bits, as WebAssembly says.
+    #[doc(alias = "cranelift_nan_canonicalization")]
     pub fn nan_canonicalization(&mut self, canonical: bool) -> &mut Self {
         self.settings.nan_canonicalization = canonical;
         self
+    }
+
+    /// Whether the engine's part in what a program does must be the same each time and on every
+    /// machine.
+    ///
+    /// It makes NaN results canonical ([`Config::nan_canonicalization`]), and a memory or table that
+    /// the machine cannot grow, although its type and the store's limiter allow it, ends the program
+    /// with an error of kind [`ErrorKind::Limit`], instead of giving -1. [`Engine::new`] refuses
+    /// what cannot be deterministic together with it: [`Config::epoch_interruption`].
+    ///
+    /// What is left is the embedder's: host functions, when the stack overflows, and to look at
+    /// nothing of a program that ended in such an error. `docs/determinism.md` has the whole list.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine};
+    ///
+    /// let mut config = Config::new();
+    /// config.deterministic(true).consume_fuel(true);
+    /// assert!(Engine::new(&config).is_ok());
+    /// assert!(Engine::new(config.epoch_interruption(true)).is_err());
+    /// ```
+    ///
+    /// [`Engine::new`]: crate::Engine::new
+    pub fn deterministic(&mut self, deterministic: bool) -> &mut Self {
+        self.deterministic = deterministic;
+        self.settings.nan_canonicalization |= deterministic;
+        self
+    }
+
+    /// Why an engine of this configuration would not be deterministic, if it is to be.
+    pub(crate) fn check_deterministic(&self) -> Result<()> {
+        if !self.deterministic {
+            return Ok(());
+        }
+        if self.tunables.interrupts {
+            return Err(Error::usage(
+                "a deterministic engine cannot have `epoch_interruption`: where an interrupt comes \
+                 depends on the time",
+            ));
+        }
+        if !self.settings.nan_canonicalization {
+            return Err(Error::usage(
+                "a deterministic engine cannot be without `nan_canonicalization`",
+            ));
+        }
+        Ok(())
     }
 
     /// Bytes of address space reserved for each memory. One that covers a memory's whole index
@@ -439,6 +489,7 @@ impl std::fmt::Debug for Config {
             .field("profiler", &self.profiler)
             .field("async_stacks", &self.async_stacks)
             .field("middlewares", &self.middlewares)
+            .field("deterministic", &self.deterministic)
             .finish_non_exhaustive()
     }
 }

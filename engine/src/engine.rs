@@ -82,6 +82,7 @@ impl Engine {
     /// If there is no compiler for this machine, or settings contradict each other.
     pub fn new(config: &Config) -> Result<Engine> {
         config.check()?;
+        config.check_deterministic()?;
         crate::vm::init_process();
         let mut tunables = config.tunables.clone();
         tunables.call_mode = match config.lazy || config.cache.is_some() {

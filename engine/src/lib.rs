@@ -90,3 +90,9 @@ pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy, WasmTyList};
 #[doc = include_str!("../../README.md")]
 #[derive(Debug)]
 pub struct Readme;
+
+/// The configuration of `docs/determinism.md`, checked.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/determinism.md")]
+#[derive(Debug)]
+pub struct Determinism;

@@ -264,6 +264,15 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Whether the type allows it.
+    pub(crate) fn is_within_type(&self) -> bool {
+        match *self {
+            Request::Memory(_, to, maximum) => to <= maximum.unwrap_or(1 << 32),
+            Request::Table(_, to, maximum) => to <= maximum.unwrap_or(u32::MAX.into()),
+            Request::MemoryFailed | Request::TableFailed => false,
+        }
+    }
+
     /// For a new memory.
     pub(crate) fn memory(ty: &bimetal_wasm::MemoryType) -> Request {
         let maximum = ty.max.map(|_| ty.maximum_byte_size());

@@ -53,7 +53,7 @@ pub mod p1;
 
 pub use crate::core::{
     Clock, DeterministicRandom, DirPerms, FilePerms, HostClock, HostRandom, Input, InputStream,
-    MemoryInputPipe, MemoryOutputPipe, Output, OutputStream, Random,
+    LogicalClock, MemoryInputPipe, MemoryOutputPipe, Output, OutputStream, Random,
 };
 pub use ctx::{WasiCtx, WasiCtxBuilder};
 pub use p1::{GuestMemory, ProcExit, add_to_linker};

@@ -187,7 +187,9 @@ pub(crate) fn show_all(env: &ModuleEnv, parallel: bool) -> Result<()> {
 
 /// The code of a function of which a module with the same outline has the body.
 fn take_over(module: &ModuleInner, func: DefinedFuncIndex) -> Option<FunctionCode> {
-    let relative = module.relative.as_ref()?;
+    // What a middleware makes of a function may depend on all of the module.
+    let plain = module.env.instrumentation.is_none();
+    let relative = module.relative.as_ref().filter(|_| plain)?;
     let theirs = relative.function(func).filter(|f| !f.is_missing())?;
     if !theirs.was_compiled_from(module.wasm().body_bytes(func)) {
         return None;

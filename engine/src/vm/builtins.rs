@@ -14,7 +14,7 @@ use super::activation::stack_backtrace;
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::{interrupt, out_of_fuel};
 use super::store::{Pending, StoreOpaque};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Request;
 
 /// The builtins' own view of where they are.
@@ -165,6 +165,7 @@ unsafe fn grow(
         // SAFETY: the caller's promise; each borrow of the store ends with its line.
         unsafe {
             let context = (*vmctx).store;
+            let possible = request.as_ref().is_some_and(Request::is_within_type);
             let allowed = match request {
                 Some(request) => StoreOpaque::ask_limiter(context, request)?,
                 None => false,
@@ -174,7 +175,17 @@ unsafe fn grow(
             }
             match grow(StoreOpaque::from_context(context)) {
                 Some(old) => Ok(old as i64),
-                None => StoreOpaque::ask_limiter(context, failed).map(|_| -1),
+                None => {
+                    StoreOpaque::ask_limiter(context, failed)?;
+                    let engine = StoreOpaque::from_context(context).engine();
+                    if possible && engine.config().deterministic {
+                        return Err(Error::of(
+                            ErrorKind::Limit,
+                            "the machine cannot grow what its type and limits allow to grow",
+                        ));
+                    }
+                    Ok(-1)
+                }
             }
         }
     }));

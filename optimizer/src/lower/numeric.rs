@@ -298,16 +298,29 @@ impl Lower<'_> {
             (Round::Nearest, _) => Builtin::nearest_f64,
         };
         if !ty.is_vector() {
-            return self.call_builtin(builtin, &[value]).unwrap_or(value);
+            return self.call_rounding(builtin, value);
         }
         let mut result = value;
         for lane in 0..ty.lane_count() as u8 {
             let scalar = self.cur.ins().extractlane(value, lane);
-            if let Some(rounded) = self.call_builtin(builtin, &[scalar]) {
-                result = self.cur.ins().insertlane(result, rounded, lane);
-            }
+            let rounded = self.call_rounding(builtin, scalar);
+            result = self.cur.ins().insertlane(result, rounded, lane);
         }
         result
+    }
+
+    fn call_rounding(&mut self, builtin: Builtin, value: Value) -> Value {
+        let rounded = self.call_builtin(builtin, &[value]).unwrap_or(value);
+        if !self.isa.target.flags().enable_nan_canonicalization() {
+            return rounded;
+        }
+        // Cranelift does it for its own instructions only.
+        let canonical = match self.cur.func.dfg.value_type(rounded) {
+            types::F32 => self.cur.ins().f32const(Ieee32::NAN),
+            _ => self.cur.ins().f64const(Ieee64::NAN),
+        };
+        let is_nan = self.cur.ins().fcmp(FloatCC::Unordered, rounded, rounded);
+        self.cur.ins().select(is_nan, canonical, rounded)
     }
 }
 

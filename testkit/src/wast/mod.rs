@@ -22,6 +22,7 @@ use bimetal::{Config, Engine};
 #[derive(Clone, Debug)]
 pub struct RunConfig {
     engine: Engine,
+    observe: bool,
 }
 
 impl RunConfig {
@@ -32,7 +33,14 @@ impl RunConfig {
     pub fn new(config: &Config) -> Result<RunConfig, bimetal::Error> {
         Ok(RunConfig {
             engine: Engine::new(config)?,
+            observe: false,
         })
+    }
+
+    /// Whether reports have a digest.
+    pub fn observe(mut self, observe: bool) -> RunConfig {
+        self.observe = observe;
+        self
     }
 
     /// The engine.
@@ -67,6 +75,9 @@ pub struct Report {
     pub passed: usize,
     /// Those that did not, in the script's order.
     pub failures: Vec<Failure>,
+    /// A number for all that the script's modules did: results and traps of all calls, the fuel that
+    /// each consumed, and in the end all memories and globals. `None` if it was not asked for.
+    pub digest: Option<u64>,
 }
 
 impl Report {
@@ -123,7 +134,7 @@ pub fn run_wast(name: &str, text: &str, config: &RunConfig) -> Report {
         ..Report::default()
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        runner::run(text, config.engine(), &mut report)
+        runner::run(text, config.engine(), config.observe, &mut report)
     }));
     if let Err(panic) = outcome {
         let message = panic

@@ -1,8 +1,9 @@
 //! The directives of a script, one after the other.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bimetal::{Engine, Error, Extern, Instance, Linker, Module, Store, Trap, Val};
+use bimetal::{Engine, Error, Extern, Instance, Linker, Module, Store, Trap, Val, WasmBacktrace};
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
 use wast::token::{Id, Span};
@@ -11,7 +12,7 @@ use wast::{QuoteWat, QuoteWatTest, Wast, WastDirective, WastExecute, WastInvoke,
 use super::{Failure, Report, spectest, values};
 
 /// Runs a script, and adds what came of it to `report`.
-pub(super) fn run(text: &str, engine: &Engine, report: &mut Report) {
+pub(super) fn run(text: &str, engine: &Engine, observe: bool, report: &mut Report) {
     let mut lexer = Lexer::new(text);
     // The suite has names in all scripts on purpose.
     lexer.allow_confusing_unicode(true);
@@ -37,6 +38,7 @@ pub(super) fn run(text: &str, engine: &Engine, report: &mut Report) {
             Err(message) => report.fail(text, span, message),
         }
     }
+    report.digest = observe.then(|| runner.digest());
 }
 
 impl Report {
@@ -61,6 +63,8 @@ struct Runner<'e> {
     definitions: HashMap<Option<String>, Module>,
     /// Instances by name; `None` is the last one.
     instances: HashMap<Option<String>, Instance>,
+    /// What calls came to.
+    observed: DefaultHasher,
 }
 
 fn key(id: Option<Id<'_>>) -> Option<String> {
@@ -86,6 +90,7 @@ impl<'e> Runner<'e> {
             linker,
             definitions: HashMap::new(),
             instances: HashMap::new(),
+            observed: DefaultHasher::new(),
         })
     }
 
@@ -246,9 +251,39 @@ impl<'e> Runner<'e> {
         }
         let count = func.ty(&self.store).results().len();
         let mut results = vec![Val::I32(0); count];
-        Ok(func
+        let _ = self.store.set_fuel(u64::MAX);
+        let outcome = func
             .call(&mut self.store, &params, &mut results)
-            .map(|()| results))
+            .map(|()| results);
+        self.note(&outcome);
+        Ok(outcome)
+    }
+
+    /// Adds what came of a call to what was observed.
+    fn note(&mut self, outcome: &Outcome) {
+        let observed = &mut self.observed;
+        match outcome {
+            Ok(values) => values.iter().for_each(|value| match value {
+                Val::FuncRef(func) => func.is_some().hash(observed),
+                Val::ExternRef(value) => value.is_some().hash(observed),
+                // The bits, also of floats.
+                number => format!("{number:?}").hash(observed),
+            }),
+            Err(error) => match trap_code(error) {
+                // It depends on how large frames are, and so does the fuel.
+                Some(Trap::StackOverflow) => return "stack overflow".hash(observed),
+                Some(code) => code.message().hash(observed),
+                None => chain(error).hash(observed),
+            },
+        }
+        self.store.get_fuel().ok().hash(observed);
+    }
+
+    /// A number for all that was observed, and for the memories and globals as they are now.
+    fn digest(mut self) -> u64 {
+        let dump = WasmBacktrace::force_capture(&self.store).core_dump(&self.store, "");
+        dump.hash(&mut self.observed);
+        self.observed.finish()
     }
 
     fn expect_trap(&self, outcome: Outcome, expected: &str) -> Result<(), String> {

@@ -1,10 +1,13 @@
 //! Clocks, real or supplied by the embedder.
 //!
-//! Preview 1 names four clocks. An embedder replaces the first two to make a run repeatable; the
-//! two CPU-time clocks are always the host's.
+//! Preview 1 names four clocks. An embedder replaces the first two to make a run repeatable, with
+//! [`LogicalClock`] for example, which then serves as the two CPU-time clocks too; these are the
+//! host's otherwise.
 
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A clock that a guest may read.
@@ -23,6 +26,47 @@ pub trait Clock: Send + Sync + Debug {
     /// and a wait on it is computed once.
     fn follows_host(&self) -> bool {
         false
+    }
+
+    /// Whether it is a [`LogicalClock`], on which waiting takes no time of the host.
+    fn as_logical(&self) -> Option<&LogicalClock> {
+        None
+    }
+}
+
+/// A clock that shows the same times in each run: it begins at 0 and goes on by a microsecond
+/// whenever it is read, and by as much as is waited for when somebody waits on it.
+///
+/// Clones are the same clock.
+#[derive(Clone, Debug, Default)]
+pub struct LogicalClock(Arc<AtomicU64>);
+
+impl LogicalClock {
+    /// A clock at 0: as a wall clock, at 1970-01-01T00:00:00Z.
+    pub fn new() -> LogicalClock {
+        LogicalClock::default()
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let later = |now: u64| Some(now.saturating_add(by));
+        let _ = (self.0).fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+}
+
+impl Clock for LogicalClock {
+    fn now(&self) -> Duration {
+        self.advance(Duration::from_micros(1));
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn resolution(&self) -> Duration {
+        Duration::from_micros(1)
+    }
+
+    fn as_logical(&self) -> Option<&LogicalClock> {
+        Some(self)
     }
 }
 

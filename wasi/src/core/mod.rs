@@ -22,7 +22,7 @@ mod stat;
 mod stream;
 mod table;
 
-pub use clock::{Clock, Clocks, HostClock};
+pub use clock::{Clock, Clocks, HostClock, LogicalClock};
 pub use dir::{Dir, DirPerms, FilePerms, OpenRequest, Opened};
 pub use error::{ErrorCode, Result};
 pub use file::{Advice, File, StatusFlags};

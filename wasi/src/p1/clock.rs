@@ -10,6 +10,7 @@ pub(super) fn by_id(clocks: &Clocks, id: u32) -> Result<&dyn Clock> {
     Ok(match id {
         0 => &*clocks.wall,
         1 => &*clocks.monotonic,
+        2 | 3 if clocks.monotonic.as_logical().is_some() => &*clocks.monotonic,
         2 => &HostClock::ProcessCpuTime,
         3 => &HostClock::ThreadCpuTime,
         _ => return Err(Errno::Inval),

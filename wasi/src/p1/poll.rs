@@ -12,7 +12,7 @@ use super::layout::{
 use super::types::{Rights, SubClockFlags};
 use super::{Errno, GuestMemory, Result};
 use crate::WasiCtx;
-use crate::core::{Interest, bytes_waiting, wait};
+use crate::core::{Interest, LogicalClock, bytes_waiting, wait};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ enum State {
         at: Option<Instant>,
         absolute: Option<(u32, u64)>,
     },
+    /// So much time on a logical clock, which passes when there is nothing else to wait for.
+    Logical { clock: LogicalClock, left: Duration },
 }
 
 fn clock_state(ctx: &WasiCtx, id: u32, timeout: u64, flags: u16) -> Result<State> {
@@ -42,6 +44,12 @@ fn clock_state(ctx: &WasiCtx, id: u32, timeout: u64, flags: u16) -> Result<State
     } else {
         timeout
     };
+    if let Some(clock) = clock.as_logical() {
+        return Ok(State::Logical {
+            clock: clock.clone(),
+            left: Duration::from_nanos(left),
+        });
+    }
     Ok(State::Deadline {
         at: Instant::now().checked_add(Duration::from_nanos(left)),
         absolute: (absolute && clock.follows_host()).then_some((id, timeout)),
@@ -133,15 +141,31 @@ fn collect(
             _ => None,
         })
         .min();
+    let logical = states
+        .iter()
+        .filter_map(|s| match s {
+            State::Logical { clock, left } => Some((clock.clone(), *left)),
+            _ => None,
+        })
+        .min_by_key(|(_, left)| *left);
     let timeout = match deadline {
-        _ if done => Some(Duration::ZERO),
+        _ if done || logical.is_some() => Some(Duration::ZERO),
         Some(at) => Some(at.saturating_duration_since(Instant::now())),
         None => None,
     };
-    let ready = if done && waits.is_empty() {
+    let ready = if (done || logical.is_some()) && waits.is_empty() {
         Vec::new()
     } else {
         wait(waits, timeout)?
+    };
+
+    // What is ready has not been waited for. All logical clocks of a guest are taken for one.
+    let passed = match &logical {
+        Some((clock, left)) if !done && ready.iter().all(|item| !item.ready) => {
+            clock.advance(*left);
+            *left
+        }
+        _ => Duration::ZERO,
     };
 
     let now = Instant::now();
@@ -165,6 +189,12 @@ fn collect(
                     Interest::Read => bytes_waiting(fd),
                     Interest::Write => 1,
                 };
+            }
+            State::Logical { left, .. } => {
+                *left = left.saturating_sub(passed);
+                if !left.is_zero() {
+                    continue;
+                }
             }
             State::Deadline { at, absolute } => {
                 if at.is_none_or(|at| at > now) {

@@ -1,6 +1,6 @@
 use crate::support::*;
 use bimetal_wasi::p1::{self, Errno};
-use bimetal_wasi::{Clock, MemoryInputPipe, WasiCtxBuilder};
+use bimetal_wasi::{Clock, LogicalClock, MemoryInputPipe, WasiCtxBuilder};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -278,4 +278,41 @@ fn a_clock_that_stands_still_does_not_hang_the_guest() {
         poll(&mut g, &[Sub::At(REALTIME, deadline)]).unwrap(),
         [clock_event(100)]
     );
+}
+
+#[test]
+fn logical_clocks_do_not_wait() {
+    const HOUR: u64 = 3_600_000 * MILLISECOND;
+    let times = || {
+        let (reader, mut feed) = std::io::pipe().unwrap();
+        let clock = LogicalClock::new();
+        let mut builder = WasiCtxBuilder::new();
+        builder
+            .wall_clock(clock.clone())
+            .monotonic_clock(clock)
+            .stdin(reader);
+        let mut g = Guest::new(builder.build());
+        let mut times = vec![now(&mut g, REALTIME)];
+        let longer = [Sub::After(MONOTONIC, 2 * HOUR), Sub::After(REALTIME, HOUR)];
+        assert_eq!(poll(&mut g, &longer).unwrap(), [clock_event(101)]);
+        times.push(now(&mut g, MONOTONIC));
+        // Nothing to read, so the time passes; then there is, and it does not.
+        let either = [Sub::Read(0), Sub::At(MONOTONIC, 2 * HOUR)];
+        assert_eq!(poll(&mut g, &either).unwrap(), [clock_event(101)]);
+        times.push(now(&mut g, MONOTONIC));
+        feed.write_all(b"x").unwrap();
+        let events = poll(&mut g, &[Sub::Read(0), Sub::After(MONOTONIC, HOUR)]).unwrap();
+        assert_eq!((events.len(), events[0].userdata), (1, 100));
+        // What is over is over, and the clocks of the processor are the same one.
+        assert_eq!(
+            poll(&mut g, &[Sub::At(REALTIME, HOUR)]).unwrap(),
+            [clock_event(100)]
+        );
+        times.extend([2, 3, REALTIME].map(|id| now(&mut g, id)));
+        times
+    };
+    let first = times();
+    assert!(first[1] > HOUR && first[2] > 2 * HOUR && first[5] < 2 * HOUR + MILLISECOND);
+    assert!(first.is_sorted());
+    assert_eq!(first, times());
 }
