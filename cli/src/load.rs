@@ -65,7 +65,7 @@ fn from_bytes(file: &Path, bytes: Vec<u8>) -> Result<bimetal_wasm::Module> {
 /// What a file holds.
 pub enum Loaded {
     Module(bimetal_wasm::Module),
-    Image(bimetal_wasm::Module, Image),
+    Image(bimetal_wasm::Module, Box<Image>),
 }
 
 /// Decodes a module of either format, or a compiled one, to be looked at.
@@ -78,7 +78,7 @@ pub fn module_or_image(file: &Path) -> Result<Loaded> {
     let image = Image::open(bytes).with_context(what)?;
     // Nothing is trusted here, so it is validated as any other.
     let module = bimetal_wasm::Module::new(image.wasm(), &Default::default()).with_context(what)?;
-    Ok(Loaded::Image(module, image))
+    Ok(Loaded::Image(module, image.into()))
 }
 
 /// The binary of a module of either format, not validated yet.

@@ -229,9 +229,11 @@ fn fib_cost(n: u64) -> u64 {
     }
 }
 
-/// Instructions that each program executes: with the plain counter, and with the exact one if that
-/// counts more.
-fn counts() -> Vec<(&'static str, i32, Result<i32, Trap>, u64, u64)> {
+/// A program, its argument and what comes of it, and the instructions that it executes as the plain
+/// counter and the exact one count them.
+type Count = (&'static str, i32, Result<i32, Trap>, u64, u64);
+
+fn counts() -> Vec<Count> {
     vec![
         ("empty", 7, Ok(7), 2, 2),
         ("add", 1, Ok(2), 3, 3),
