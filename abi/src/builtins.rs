@@ -87,6 +87,10 @@ macro_rules! for_each_builtin {
             interrupt() -> Preserved;
             "Fuel ran out, `VmStoreContext.fuel` says by how much: go on with what is there then, or stop."
             out_of_fuel() -> Preserved;
+            "A host function will be called, in a store with a call hook."
+            calling_host() -> Preserved;
+            "A host function has returned, in a store with a call hook."
+            returning_from_host() -> Preserved;
         }
     };
 }

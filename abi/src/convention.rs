@@ -34,8 +34,8 @@
 //! store for `raise`.
 //!
 //! **wasm → host** (trampolines per signature, in the `Tail` convention, with a
-//! [`VmHostContext`](crate::VmHostContext) as callee_vmctx). They record `exit_fp` and `exit_pc`
-//! in the store context of *caller_vmctx*, and then
+//! [`VmHostContext`](crate::VmHostContext) as callee_vmctx). They record their own frame pointer as
+//! `exit_fp` and 0 as `exit_pc` in the store context of *caller_vmctx*, and then
 //! - *native*: `host.native(host: *mut VmHostContext, caller: *mut VmContextHeader, params…,
 //!   rets: *mut ValRaw) -> NativeReturn` in the system convention. `v128` goes by pointer to 16
 //!   aligned bytes. With at most one result, not a `v128`, the result's bits come back in
@@ -43,8 +43,9 @@
 //! - *array*: `host.native(host, caller, values: *mut ValRaw, count: usize) -> NativeReturn`:
 //!   parameters in `values`, results written over them.
 //!
-//! If `NativeReturn::status` is not 0, an error was put into the store; the trampoline calls the
-//! builtin `raise`, which does not return.
+//! If `NativeReturn::status` is not 0, an error was put into the store and `value` is *caller*; the
+//! trampoline calls the builtin `raise`, which does not return. Trampolines for stores with a call
+//! hook also call the builtins `calling_host` before and `returning_from_host` after.
 //!
 //! **wasm → builtin**: the system convention, `(vmctx: ptr, params…) -> result` through
 //! `vmctx.builtins[n]`. The entry there is a stub that records `exit_fp`/`exit_pc` and jumps on;
@@ -53,7 +54,10 @@
 //! Cranelift's `PreserveAll` convention: their stub saves and restores every register.
 //!
 //! **Stack overflow**: each function compares its stack pointer with
-//! `vmctx.store.stack_limit` and traps with [`TrapCode::StackOverflow`](crate::TrapCode).
+//! `vmctx.store.stack_limit` and traps with [`TrapCode::StackOverflow`](crate::TrapCode). A machine
+//! fault there, when the limit is `VmStoreContext::INTERRUPTED`, is no overflow: the runtime does
+//! what it has to and starts the function again, which must therefore have changed nothing but its
+//! own frame and scratch registers.
 //!
 //! **A trap** is a machine fault at a recorded site, or `raise`. Either resumes at the store
 //! context's `entry_handler` with `entry_sp`, `entry_fp`; all registers are clobbered.

@@ -71,17 +71,24 @@ impl VmHostContext {
 
 const _: () = assert!(VmHostContext::STORE == VmContextHeader::STORE);
 
-/// A store's state that generated code and stubs use.
-#[repr(C)]
+/// A store's state that generated code and stubs use. What code touches all the time is in one
+/// cache line.
+#[repr(C, align(64))]
 #[derive(Debug)]
 pub struct VmStoreContext {
-    /// A function whose stack pointer would be below this traps.
+    /// A function whose stack pointer would be below this traps. [`Self::INTERRUPTED`], which every
+    /// stack pointer is below, if it is to see to `interrupt` first.
     pub stack_limit: AtomicUsize,
+    /// Not zero when something wants wasm code to call the builtin `interrupt`. Written by any
+    /// thread.
+    pub interrupt: AtomicU32,
     /// Fuel consumed minus fuel given: runs out at ≥ 0. Unused while fuel is off.
     pub fuel: i64,
-    /// Frame pointer of the newest wasm frame, at its last exit to the host.
+    /// Frame pointer of the newest wasm frame, at its last exit to the host; or of the trampoline
+    /// above it, if `exit_pc` is 0.
     pub exit_fp: usize,
-    /// Return address into the newest wasm frame, at its last exit to the host.
+    /// Return address into the newest wasm frame, at its last exit to the host; or 0, and the
+    /// trampoline's frame has it.
     pub exit_pc: usize,
     /// Frame pointer of the newest host → wasm trampoline.
     pub entry_fp: usize,
@@ -91,11 +98,15 @@ pub struct VmStoreContext {
     pub entry_handler: usize,
     /// The engine's own store; opaque to generated code.
     pub store: *mut u8,
-    /// Not zero when something wants wasm code to call `interrupt`. Written by any thread.
-    pub interrupt: AtomicU32,
+    /// What `stack_limit` is when nobody wants anything. Not for generated code.
+    pub own_stack_limit: AtomicUsize,
+    /// The stack check that found the limit to be [`Self::INTERRUPTED`]. Not for generated code.
+    pub interrupted_pc: usize,
 }
 
 impl VmStoreContext {
+    /// A `stack_limit` above all stacks, with room above for the frame's size that is added to it.
+    pub const INTERRUPTED: usize = 1 << (usize::BITS - 1);
     /// Offset of `stack_limit`.
     pub const STACK_LIMIT: u32 = offset_of!(Self, stack_limit) as u32;
     /// Offset of `fuel`.
@@ -287,6 +298,7 @@ impl ValRaw {
 pub struct NativeReturn {
     /// 0 on success; else an error was put into the store.
     pub status: u64,
-    /// The bits of the only result, zero-extended.
+    /// The bits of the only result, zero-extended. After an error, the context of the caller: so the
+    /// trampoline need not keep it.
     pub value: u64,
 }

@@ -57,6 +57,10 @@ pub fn page(report: &Report) -> String {
         let _ = writeln!(out, "<h2>{}</h2>", kind.title());
         for &metric in kind.metrics() {
             let _ = writeln!(out, "<h3>{}</h3>", capital(metric.title()));
+            if kind == Kind::Checks {
+                variants_table(&mut out, report, kind, metric);
+                continue;
+            }
             ratio_plot(&mut out, report, kind, metric);
             table(&mut out, report, kind, metric);
         }
@@ -192,6 +196,26 @@ fn table(out: &mut String, report: &Report, kind: Kind, metric: Metric) {
     for peer in &peers {
         let mean = report.mean_ratio(kind, peer, metric).map(|(mean, _)| mean);
         let _ = write!(out, "<td>{}", ratio_cell(mean));
+    }
+    out.push_str("\n</table>\n");
+}
+
+/// What settings cost: a variant's value over that of what it is a variant of.
+fn variants_table(out: &mut String, report: &Report, kind: Kind, metric: Metric) {
+    let variants = report.variants(kind);
+    out.push_str("<table><tr><th>program");
+    for (name, base) in &variants {
+        let _ = write!(out, "<th>{} / {}", escape(name), escape(base));
+    }
+    for race in report.races(kind) {
+        let _ = write!(out, "\n<tr><td>{}", escape(&race.program));
+        for (name, base) in &variants {
+            out.push_str(&ratio_cell(race.ratio(name, base, metric)));
+        }
+    }
+    out.push_str("\n<tr><th>geometric mean");
+    for &variant in &variants {
+        out.push_str(&ratio_cell(report.variant_mean(kind, variant, metric)));
     }
     out.push_str("\n</table>\n");
 }

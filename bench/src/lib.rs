@@ -2,7 +2,7 @@
 //! writes, its statistics, its pictures, and the comparison of two reports.
 //!
 //! Nothing here starts a process or looks at a clock: `cargo xtask bench` races, this crate knows
-//! what the numbers mean. Single times mean little on a shared machine; everything is said as a
+//! what the numbers mean. (The program `calls`, beside it, measures calls between host and wasm.) Single times mean little on a shared machine; everything is said as a
 //! ratio of two contenders that ran interleaved.
 
 #![forbid(unsafe_code)]

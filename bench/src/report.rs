@@ -42,6 +42,9 @@ pub struct Contender {
     pub version: String,
     /// How it is run, for the reader.
     pub how: String,
+    /// The contender that this one is, but for a setting whose price is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant_of: Option<String>,
 }
 
 /// What a race measures.
@@ -54,6 +57,10 @@ pub enum Kind {
     Compile,
     /// A large program that does next to nothing, with nothing cached.
     Start,
+    /// One call between host and wasm, as a library.
+    Call,
+    /// A guest program with checks for deadlines or fuel in its code.
+    Checks,
 }
 
 /// One number of a sample.
@@ -61,6 +68,8 @@ pub enum Kind {
 pub enum Metric {
     /// Wall time.
     Wall,
+    /// Wall time of something short.
+    PerCall,
     /// User and system time of all threads.
     Cpu,
     /// Peak resident memory.
@@ -91,7 +100,13 @@ pub struct Sample {
 
 impl Kind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Kind; 3] = [Kind::Run, Kind::Compile, Kind::Start];
+    pub const ALL: [Kind; 5] = [
+        Kind::Run,
+        Kind::Compile,
+        Kind::Start,
+        Kind::Call,
+        Kind::Checks,
+    ];
 
     /// A heading for the kind.
     pub fn title(self) -> &'static str {
@@ -99,6 +114,8 @@ impl Kind {
             Kind::Run => "Run time of compiled programs",
             Kind::Compile => "Compiling large modules",
             Kind::Start => "Cold start",
+            Kind::Call => "Calls between host and wasm",
+            Kind::Checks => "The price of checks",
         }
     }
 
@@ -108,6 +125,8 @@ impl Kind {
             Kind::Run => &[Metric::Wall, Metric::Cpu],
             Kind::Compile => &[Metric::Cpu, Metric::Wall, Metric::Memory],
             Kind::Start => &[Metric::Wall, Metric::Memory],
+            Kind::Call => &[Metric::PerCall],
+            Kind::Checks => &[Metric::Cpu],
         }
     }
 }
@@ -117,6 +136,7 @@ impl Metric {
     pub fn title(self) -> &'static str {
         match self {
             Metric::Wall => "wall time, s",
+            Metric::PerCall => "time per call, ns",
             Metric::Cpu => "processor time, s",
             Metric::Memory => "peak memory, MB",
         }
@@ -126,6 +146,7 @@ impl Metric {
     pub fn of(self, sample: &Sample) -> f64 {
         match self {
             Metric::Wall => sample.wall,
+            Metric::PerCall => sample.wall * 1e9,
             Metric::Cpu => sample.cpu,
             Metric::Memory => sample.memory as f64 / 1e6,
         }
@@ -142,13 +163,14 @@ impl Race {
     /// The ratio of two contenders' minima: below 1, `subject` needs less. `None` unless both ran.
     pub fn ratio(&self, subject: &str, peer: &str, metric: Metric) -> Option<f64> {
         let ratio = minimum(&self.values(subject, metric)) / minimum(&self.values(peer, metric));
-        ratio.is_finite().then_some(ratio)
+        // What remains of a call after its loop was subtracted can be nothing.
+        (ratio.is_finite() && ratio > 0.0).then_some(ratio)
     }
 
     /// The same of the medians.
     pub fn median_ratio(&self, subject: &str, peer: &str, metric: Metric) -> Option<f64> {
         let ratio = median(&self.values(subject, metric)) / median(&self.values(peer, metric));
-        ratio.is_finite().then_some(ratio)
+        (ratio.is_finite() && ratio > 0.0).then_some(ratio)
     }
 }
 
@@ -181,6 +203,72 @@ impl Report {
         (!ratios.is_empty()).then(|| (geometric_mean(&ratios), ratios.len()))
     }
 
+    fn name_width(&self, kind: Kind) -> usize {
+        let names = self.races(kind).map(|race| race.program.chars().count());
+        names.max().unwrap_or(0).max(12)
+    }
+
+    /// The contenders that are another with a setting, and that other, as far as both took part in a
+    /// race of this kind.
+    pub fn variants(&self, kind: Kind) -> Vec<(&str, &str)> {
+        let took_part = |name: &str| self.races(kind).any(|race| race.samples.contains_key(name));
+        let both =
+            |c: &Contender| took_part(&c.name) && c.variant_of.as_deref().is_some_and(took_part);
+        self.contenders
+            .iter()
+            .filter(|c| both(c))
+            .filter_map(|c| Some((c.name.as_str(), c.variant_of.as_deref()?)))
+            .collect()
+    }
+
+    /// The geometric mean of a variant's ratios to what it is a variant of: 1.03 is 3 % more.
+    pub fn variant_mean(&self, kind: Kind, variant: (&str, &str), metric: Metric) -> Option<f64> {
+        let (name, base) = variant;
+        let ratios: Vec<f64> = self
+            .races(kind)
+            .filter_map(|race| race.ratio(name, base, metric))
+            .collect();
+        (!ratios.is_empty()).then(|| geometric_mean(&ratios))
+    }
+
+    /// What the variants cost more, by minima and, in parentheses, by medians.
+    fn variants_table(&self, kind: Kind, metric: Metric) -> String {
+        let variants = self.variants(kind);
+        let mut out = format!(
+            "\n{}: more {}\n{:12}",
+            kind.title(),
+            metric.title(),
+            "program"
+        );
+        for (name, _) in &variants {
+            let _ = write!(out, "  {name:>20}");
+        }
+        let percent = |ratio: f64| 100.0 * (ratio - 1.0);
+        for race in self.races(kind) {
+            let _ = write!(out, "\n{:12}", race.program);
+            for (name, base) in &variants {
+                let cell = match (
+                    race.ratio(name, base, metric),
+                    race.median_ratio(name, base, metric),
+                ) {
+                    (Some(least), Some(middle)) => {
+                        format!("{:+.1} % ({:+.1} %)", percent(least), percent(middle))
+                    }
+                    _ => "-".to_owned(),
+                };
+                let _ = write!(out, "  {cell:>20}");
+            }
+        }
+        let _ = write!(out, "\n{:12}", "mean");
+        for &variant in &variants {
+            let mean = self.variant_mean(kind, variant, metric);
+            let cell = mean.map_or("-".to_owned(), |mean| format!("{:+.2} %", percent(mean)));
+            let _ = write!(out, "  {cell:>20}");
+        }
+        out.push('\n');
+        out
+    }
+
     /// Tables for a terminal: for each kind and metric the subject's minimum and its noise, then for
     /// each peer the ratio of the minima and, in parentheses, of the medians.
     pub fn table(&self) -> String {
@@ -192,15 +280,20 @@ impl Report {
                 continue;
             }
             for &metric in kind.metrics() {
+                if kind == Kind::Checks {
+                    out.push_str(&self.variants_table(kind, metric));
+                    continue;
+                }
                 let _ = writeln!(out, "\n{}: {}", kind.title(), metric.title());
-                let _ = write!(out, "{:12} {:>9} {:>6}", "program", subject, "noise");
+                let width = self.name_width(kind);
+                let _ = write!(out, "{:width$} {:>9} {:>6}", "program", subject, "noise");
                 for peer in &peers {
                     let _ = write!(out, "  {:>15}", format!("/ {peer}"));
                 }
                 out.push('\n');
                 for race in self.races(kind) {
                     let own = race.values(subject, metric);
-                    let _ = write!(out, "{:12}", race.program);
+                    let _ = write!(out, "{:width$}", race.program);
                     if own.is_empty() {
                         let _ = write!(out, " {:>9} {:>6}", "-", "-");
                     } else {
@@ -219,7 +312,7 @@ impl Report {
                     }
                     out.push('\n');
                 }
-                let _ = write!(out, "{:12} {:>9} {:>6}", "mean", "", "");
+                let _ = write!(out, "{:width$} {:>9} {:>6}", "mean", "", "");
                 for peer in &peers {
                     let cell = match self.mean_ratio(kind, peer, metric) {
                         Some((mean, count)) => format!("{mean:.3} of {count}"),
@@ -250,6 +343,7 @@ pub(crate) mod tests {
             name: name.to_owned(),
             version: "1 < 2".to_owned(),
             how: String::new(),
+            variant_of: None,
         };
         let sample = |&wall: &f64| Sample {
             wall,
@@ -293,6 +387,27 @@ pub(crate) mod tests {
         let table = report.table();
         assert!(
             table.contains("0.500 (0.500)") && table.contains("1.000 of 2"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn what_a_setting_costs() {
+        let mut report = report(&[
+            ("a", &[("us", &[1.0, 1.0]), ("us+x", &[1.1, 1.2])]),
+            ("b", &[("us", &[2.0]), ("us+x", &[2.2])]),
+        ]);
+        report.contenders[1].variant_of = Some("us".to_owned());
+        for race in &mut report.races {
+            race.kind = Kind::Checks;
+        }
+        let variants = report.variants(Kind::Checks);
+        assert_eq!(variants, [("us+x", "us")]);
+        let mean = report.variant_mean(Kind::Checks, variants[0], Metric::Cpu);
+        assert!((mean.unwrap() - 1.1).abs() < 1e-12);
+        let table = report.table();
+        assert!(
+            table.contains("+10.0 % (+15.0 %)") && table.contains("+10.00 %"),
             "{table}"
         );
     }

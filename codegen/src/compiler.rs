@@ -95,6 +95,10 @@ pub enum Trampoline {
     WasmToNative(FuncType),
     /// Wasm calls a host function of this type with its arguments in an array.
     WasmToArray(FuncType),
+    /// As `WasmToNative`, in a store with a call hook.
+    HookedToNative(FuncType),
+    /// As `WasmToArray`, in a store with a call hook.
+    HookedToArray(FuncType),
 }
 
 /// A compiler's memory, kept from function to function on one thread so that its allocations are

@@ -70,6 +70,7 @@ impl CodePtr {
         CodePtr(address.expose_provenance())
     }
 
+    #[inline]
     pub(crate) fn as_ptr(self) -> *const u8 {
         std::ptr::with_exposed_provenance(self.0)
     }
@@ -236,9 +237,9 @@ impl Engine {
     }
 
     /// The wasm → host trampoline of a type; from now on in the cell of such functions.
-    pub(crate) fn wasm_to_host(&self, id: u32, kind: HostKind) -> Result<CodePtr> {
+    pub(crate) fn wasm_to_host(&self, id: u32, kind: HostKind, hooked: bool) -> Result<CodePtr> {
         let signature = self.signature_at(id);
-        let cell = &signature.cells[kind as usize];
+        let cell = signature.cell(kind, hooked);
         let present = cell.load(Ordering::Acquire);
         if !std::ptr::eq(
             present,
@@ -247,9 +248,11 @@ impl Engine {
             return Ok(CodePtr::new(present));
         }
         let ty = signature.ty.clone();
-        let trampoline = match kind {
-            HostKind::Native => Trampoline::WasmToNative(ty),
-            HostKind::Array => Trampoline::WasmToArray(ty),
+        let trampoline = match (kind, hooked) {
+            (HostKind::Native, false) => Trampoline::WasmToNative(ty),
+            (HostKind::Array, false) => Trampoline::WasmToArray(ty),
+            (HostKind::Native, true) => Trampoline::HookedToNative(ty),
+            (HostKind::Array, true) => Trampoline::HookedToArray(ty),
         };
         let code = self.trampoline(&signature, trampoline)?;
         cell.store(code.as_ptr().cast_mut(), Ordering::Release);
@@ -269,6 +272,8 @@ impl Engine {
                 Trampoline::HostToWasm(ty) => ("host_to_wasm", ty),
                 Trampoline::WasmToNative(ty) => ("wasm_to_native", ty),
                 Trampoline::WasmToArray(ty) => ("wasm_to_array", ty),
+                Trampoline::HookedToNative(ty) => ("hooked_to_native", ty),
+                Trampoline::HookedToArray(ty) => ("hooked_to_array", ty),
             };
             profile.code(format_args!("bimetal::{kind}{ty}"), address.0, &code.bytes);
         }

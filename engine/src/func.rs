@@ -95,6 +95,7 @@ impl Func {
         Func::from_ptr(store, ptr)
     }
 
+    #[inline]
     pub(crate) fn from_ptr(store: &StoreOpaque, ptr: FuncPtr) -> Func {
         Func {
             store: store.id(),
@@ -102,6 +103,7 @@ impl Func {
         }
     }
 
+    #[inline]
     pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<FuncPtr> {
         store.check(self.store, "function")?;
         Ok(self.ptr)

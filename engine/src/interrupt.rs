@@ -56,14 +56,15 @@ impl Epochs {
         if let Some(before) = before {
             waiting.remove(&(before, store));
         }
-        // Under the lock, so that an epoch that passes now finds either the old or the new wish.
-        let deadline = self.now.load(Ordering::Acquire).saturating_add(ticks);
-        if ticks == 0 {
-            signal.raise(Wish::Deadline);
-        } else {
-            signal.lower(Wish::Deadline);
-            waiting.insert((deadline, store), signal.clone());
+        // Under the lock, so that an epoch that passes now finds either the old or the new wish. One
+        // for at once is repeated, for the case that it is passed over.
+        let now = self.now.load(Ordering::Acquire);
+        let deadline = now.saturating_add(ticks.max(1));
+        match ticks {
+            0 => signal.raise_again(Wish::Deadline),
+            _ => signal.lower(Wish::Deadline),
         }
+        waiting.insert((deadline, store), signal.clone());
         deadline
     }
 
@@ -78,7 +79,9 @@ impl Epochs {
 pub enum UpdateDeadline {
     /// Trap with [`Trap::Interrupt`](crate::Trap).
     Interrupt,
-    /// Go on until so many epochs from now.
+    /// Go on until so many epochs from now. With 0 that is until the next look at the deadline: at
+    /// the next iteration of a loop, when the host calls the next function or, after one epoch, when
+    /// wasm does.
     Continue(u64),
     /// Let others run first: the future of the call is pending once and wakes its task. Then go on
     /// until so many epochs later. An error in a call that is not asynchronous.

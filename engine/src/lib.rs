@@ -26,6 +26,7 @@
 mod asynchronous;
 mod backtrace;
 mod cache;
+mod call_hook;
 mod caller;
 mod config;
 mod coredump;
@@ -61,6 +62,7 @@ pub use bimetal_abi::TrapCode as Trap;
 pub use bimetal_codegen::{Dump, DumpSet};
 pub use bimetal_wasm::{OperatorCost, VariableOperatorCost};
 pub use cache::{Cache, CacheConfig, CacheStats};
+pub use call_hook::CallHook;
 pub use caller::Caller;
 pub use config::{Config, OptLevel, ProfilingStrategy, Progress, WasmBacktraceDetails};
 pub use engine::{Engine, EngineWeak};

@@ -35,8 +35,8 @@ pub(crate) struct Signature {
     pub(crate) id: u32,
     pub(crate) ty: FuncType,
     pub(crate) host_to_wasm: OnceLock<CodePtr>,
-    /// Entry cells of host functions of this type, by `HostKind`.
-    pub(crate) cells: [AtomicPtr<u8>; 2],
+    /// Entry cells of host functions of this type, by `HostKind`, without and with call hooks.
+    cells: [[AtomicPtr<u8>; 2]; 2],
     /// Trampolines, given back with this.
     code: Mutex<Vec<CodePiece>>,
     known: Weak<Signatures>,
@@ -62,7 +62,7 @@ impl Signatures {
             id,
             ty: ty.clone(),
             host_to_wasm: OnceLock::new(),
-            cells: [stub(), stub()],
+            cells: [[stub(), stub()], [stub(), stub()]],
             code: Mutex::default(),
             known: Arc::downgrade(self),
         });
@@ -82,8 +82,8 @@ impl Signatures {
 }
 
 impl Signature {
-    pub(crate) fn cell(&self, kind: HostKind) -> *const AtomicPtr<u8> {
-        &raw const self.cells[kind as usize]
+    pub(crate) fn cell(&self, kind: HostKind, hooked: bool) -> &AtomicPtr<u8> {
+        &self.cells[usize::from(hooked)][kind as usize]
     }
 
     /// Keeps code that is only run on behalf of this type.

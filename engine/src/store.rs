@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::call_hook::CallHookFn;
 use crate::engine::Engine;
 use crate::interrupt::DeadlineCallback;
 use crate::limits::Limiter;
@@ -32,6 +33,7 @@ pub(crate) struct StoreInner<T: 'static> {
     data: T,
     limiter: Option<Limiter<T>>,
     deadline_callback: Option<DeadlineCallback<T>>,
+    call_hook: Option<CallHookFn<T>>,
 }
 
 impl<T: 'static> StoreInner<T> {
@@ -41,6 +43,10 @@ impl<T: 'static> StoreInner<T> {
 
     pub(crate) fn deadline_callback(&mut self) -> &mut Option<DeadlineCallback<T>> {
         &mut self.deadline_callback
+    }
+
+    pub(crate) fn call_hook(&mut self) -> &mut Option<CallHookFn<T>> {
+        &mut self.call_hook
     }
 
     pub(crate) fn limiter_parts(&mut self) -> (&mut StoreOpaque, &mut T, Option<&mut Limiter<T>>) {
@@ -57,6 +63,7 @@ impl<T: 'static> Store<T> {
                 data,
                 limiter: None,
                 deadline_callback: None,
+                call_hook: None,
             }),
         }
     }

@@ -174,6 +174,116 @@ fn programs_of_every_shape_end() -> Result<()> {
     Ok(())
 }
 
+/// A function that is interrupted where it is entered starts with what it was given: by whom it was
+/// called, in which registers and on how much stack, is all the same.
+#[test]
+fn an_interrupted_call_keeps_its_arguments() -> Result<()> {
+    // More arguments and results than there are registers, of all kinds, through recursion alone.
+    const MANY: usize = 12;
+    let params = "i64 f64 v128 f32 i32 ".repeat(MANY);
+    let mut text = format!(
+        "(module (import \"host\" \"tick\" (func $tick))
+            (func $f (export \"f\") (param i32 {params}) (result {params})
+                (if (i32.eqz (local.get 0)) (then"
+    );
+    for i in 0..5 * MANY {
+        text += &format!(" (local.get {})", 1 + i);
+    }
+    text += " return)) (call $tick) (i32.sub (local.get 0) (i32.const 1))";
+    let add = [
+        "(i64.add (i64.const 1))",
+        "(f64.add (f64.const 1))",
+        "(i64x2.add (v128.const i64x2 1 2))",
+        "(f32.add (f32.const 1))",
+        "(i32.add (i32.const 1))",
+    ];
+    for i in 0..5 * MANY {
+        let (op, rest) = add[i % 5].split_at(add[i % 5].find(' ').unwrap_or(0));
+        text += &format!("{op} (local.get {}){rest}", 1 + i);
+    }
+    text += " call $f))";
+    const DEPTH: i32 = 50;
+    for (name, engine) in engines() {
+        let mut linker = Linker::new(&engine);
+        // The deadline comes while the host runs, so the next to look is the function's entry.
+        linker.func_wrap("host", "tick", |mut caller: Caller<'_, u64>| {
+            caller.engine().increment_epoch();
+            caller.data_mut();
+        })?;
+        let module = Module::new(&engine, &text)?;
+        let mut store = Store::new(&engine, 0u64);
+        if name.ends_with("fuel=true") {
+            store.set_fuel(u64::MAX)?;
+        }
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            *store.data_mut() += 1;
+            Ok(UpdateDeadline::Continue(1))
+        });
+        let instance = linker.instantiate(&mut store, &module)?;
+        let f = instance.get_func(&mut store, "f").unwrap();
+        let mut args = vec![bimetal::Val::I32(DEPTH)];
+        let value = |i: usize, more: i32| match i % 5 {
+            0 => bimetal::Val::I64(i as i64 + i64::from(more)),
+            1 => bimetal::Val::F64((i as f64 + f64::from(more)).to_bits()),
+            2 => {
+                let (low, high) = (i as u128 + more as u128, 2 * more as u128);
+                bimetal::Val::V128((low | high << 64).into())
+            }
+            3 => bimetal::Val::F32((i as f32 + more as f32).to_bits()),
+            _ => bimetal::Val::I32(i as i32 + more),
+        };
+        args.extend((0..5 * MANY).map(|i| value(i, 0)));
+        let mut results = vec![bimetal::Val::I32(0); 5 * MANY];
+        f.call(&mut store, &args, &mut results)?;
+        for (i, result) in results.iter().enumerate() {
+            assert_eq!(
+                format!("{result:?}"),
+                format!("{:?}", value(i, DEPTH)),
+                "{i} {name}"
+            );
+        }
+        assert_eq!(*store.data(), DEPTH as u64, "{name}");
+        // With the backtrace of where it is.
+        store.epoch_deadline_trap();
+        let error = f.call(&mut store, &args, &mut results).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt), "{name}");
+        let backtrace: &bimetal::WasmBacktrace = error.downcast_ref().unwrap();
+        assert_eq!(backtrace.frames().len(), 2, "{name}");
+    }
+    Ok(())
+}
+
+/// However often it is to be told, a program gets on; and it is told for ever.
+#[test]
+fn deadlines_at_once_are_told_and_passed() -> Result<()> {
+    for (name, engine) in engines() {
+        let module = Module::new(&engine, ENDLESS)?;
+        for export in ["recursion", "mutual", "indirect", "br"] {
+            let mut store = Store::new(&engine, 0);
+            if name.ends_with("fuel=true") {
+                store.set_fuel(u64::MAX)?;
+            }
+            let mut linker = Linker::new(&engine);
+            linker.func_wrap("host", "call", |_: Option<Func>| ())?;
+            let instance = linker.instantiate(&mut store, &module)?;
+            store.set_epoch_deadline(0);
+            store.epoch_deadline_callback(|mut store| {
+                *store.data_mut() += 1;
+                match *store.data() {
+                    ..20 => Ok(UpdateDeadline::Continue(0)),
+                    _ => Err(Error::msg("enough")),
+                }
+            });
+            let f = instance.get_typed_func::<(), ()>(&mut store, export)?;
+            let _clock = Clock::start(&engine);
+            let error = f.call(&mut store, ()).unwrap_err();
+            assert_eq!(error.to_string(), "enough", "{export} {name}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_start_function_ends() -> Result<()> {
     let engine = engine(|_| ());
@@ -403,13 +513,22 @@ fn a_check_keeps_all_registers() -> Result<()> {
             // While the callback runs, there is nobody to ask for more time.
             store.set_epoch_deadline(u64::MAX);
             f.call(&mut store, 3)?;
-            let at_once = *store.data() % 64 != 0;
-            Ok(UpdateDeadline::Continue(u64::from(!at_once)))
+            Ok(UpdateDeadline::Continue(1))
         });
-        let clock = Clock::start(&engine);
-        let found = f.call(&mut store, TIMES)?;
-        drop(clock);
-        assert!(*store.data() >= 64, "{name}");
+        // Epochs pass as fast as they can.
+        let stop = AtomicBool::new(false);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    engine.increment_epoch();
+                    std::thread::yield_now();
+                }
+            });
+            let found = f.call(&mut store, TIMES);
+            stop.store(true, Ordering::Relaxed);
+            found
+        })?;
+        assert!(*store.data() > 0, "{name}");
         assert_eq!(found.0, expected.0, "{name}");
         assert_eq!(found.1.to_bits(), expected.1.to_bits(), "{name}");
         assert_eq!(found.2, expected.2, "{name}");

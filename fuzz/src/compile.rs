@@ -285,10 +285,12 @@ fn one(
             }
         }
     }
-    const KINDS: [fn(FuncType) -> Trampoline; 3] = [
+    const KINDS: [fn(FuncType) -> Trampoline; 5] = [
         Trampoline::HostToWasm,
         Trampoline::WasmToNative,
         Trampoline::WasmToArray,
+        Trampoline::HookedToNative,
+        Trampoline::HookedToArray,
     ];
     let types: BTreeSet<_> = env.module.functions.values().collect();
     for (i, &ty) in types.into_iter().enumerate() {

@@ -30,8 +30,10 @@ pub(crate) fn build(
 ) -> Result<(), CompileError> {
     match trampoline {
         Trampoline::HostToWasm(ty) => host_to_wasm(isa, ty, func),
-        Trampoline::WasmToNative(ty) => wasm_to_native(isa, ty, func),
-        Trampoline::WasmToArray(ty) => wasm_to_array(isa, ty, func),
+        Trampoline::WasmToNative(ty) => wasm_to_native(isa, ty, false, func),
+        Trampoline::WasmToArray(ty) => wasm_to_array(isa, ty, false, func),
+        Trampoline::HookedToNative(ty) => wasm_to_native(isa, ty, true, func),
+        Trampoline::HookedToArray(ty) => wasm_to_array(isa, ty, true, func),
     }
 }
 
@@ -113,7 +115,12 @@ fn host_to_wasm(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), Com
 }
 
 /// The arguments in registers, at most one result in a register.
-fn wasm_to_native(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), CompileError> {
+fn wasm_to_native(
+    isa: &Isa,
+    ty: &FuncType,
+    hooked: bool,
+    func: &mut Function,
+) -> Result<(), CompileError> {
     func.signature = signature::wasm(isa, ty)?;
     let mut b = Builder::new(func);
     let params = b.params();
@@ -139,7 +146,7 @@ fn wasm_to_native(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), C
         b.cur.ins().iconst(POINTER, 0)
     };
     native.pass(isa, rets);
-    let value = native.call(&mut b, host, caller);
+    let value = native.call(isa, &mut b, host, caller, hooked);
 
     let mut results = Vec::with_capacity(ty.results().len());
     if results_in_array(ty) {
@@ -162,7 +169,12 @@ fn wasm_to_native(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), C
 }
 
 /// Arguments and results through one array.
-fn wasm_to_array(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), CompileError> {
+fn wasm_to_array(
+    isa: &Isa,
+    ty: &FuncType,
+    hooked: bool,
+    func: &mut Function,
+) -> Result<(), CompileError> {
     func.signature = signature::wasm(isa, ty)?;
     let mut b = Builder::new(func);
     let params = b.params();
@@ -180,7 +192,7 @@ fn wasm_to_array(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), Co
     native.pass(isa, values);
     let length = b.cur.ins().iconst(POINTER, count as i64);
     native.pass(isa, length);
-    native.call(&mut b, host, caller);
+    native.call(isa, &mut b, host, caller, hooked);
 
     let mut results = Vec::with_capacity(ty.results().len());
     for (i, &result) in ty.results().iter().enumerate() {
@@ -228,7 +240,17 @@ impl HostCall {
     }
 
     /// Emits the call and the check of its status; the result is `NativeReturn::value`.
-    fn call(self, b: &mut Builder<'_>, host: Value, caller: Value) -> Value {
+    fn call(
+        self,
+        isa: &Isa,
+        b: &mut Builder<'_>,
+        host: Value,
+        caller: Value,
+        hooked: bool,
+    ) -> Value {
+        if hooked {
+            b.tell(isa, Builtin::calling_host, caller);
+        }
         let code = b.load(POINTER, host, VmHostContext::NATIVE);
         let signature = b.cur.func.import_signature(self.signature);
         let call = b.cur.ins().call_indirect(signature, code, &self.arguments);
@@ -239,13 +261,17 @@ impl HostCall {
                 (results[0], results[1])
             }
         };
+        if hooked {
+            b.tell(isa, Builtin::returning_from_host, caller);
+        }
         let failed = b.block();
         let succeeded = b.block();
         b.cur.ins().brif(status, failed, &[], succeeded, &[]);
 
         b.cur.insert_block(failed);
         b.cur.func.layout.set_cold(failed);
-        b.raise(caller);
+        // The caller's context, see `NativeReturn`: so that it is in no register over the call.
+        b.raise(value);
 
         b.cur.insert_block(succeeded);
         value
@@ -321,17 +347,22 @@ impl<'a> Builder<'a> {
         self.cur.ins().store(raw_flags(ty), value, array, offset);
     }
 
-    /// Notes in the store of `caller` where wasm was left.
-    ///
-    /// The trampoline's frame stands on the caller's: the word at the frame pointer is the
-    /// caller's frame pointer, and the return address is in the caller's code.
+    /// Notes in the store of `caller` where wasm was left: in the frame above this one.
     fn record_exit(&mut self, caller: Value) {
         let store = self.load(POINTER, caller, VmContextHeader::STORE);
         let frame = self.cur.ins().get_frame_pointer(POINTER);
-        let fp = self.load(POINTER, frame, 0);
-        self.store(fp, store, VmStoreContext::EXIT_FP);
-        let pc = self.cur.ins().get_return_address(POINTER);
-        self.store(pc, store, VmStoreContext::EXIT_PC);
+        self.store(frame, store, VmStoreContext::EXIT_FP);
+        let none = self.cur.ins().iconst(POINTER, 0);
+        self.store(none, store, VmStoreContext::EXIT_PC);
+    }
+
+    /// Calls a builtin of call hooks.
+    fn tell(&mut self, isa: &Isa, builtin: Builtin, caller: Value) {
+        let builtins = self.load(POINTER, caller, VmContextHeader::BUILTINS);
+        let code = self.load(POINTER, builtins, builtin.offset());
+        let signature = signature::builtin(isa, builtin);
+        let signature = self.cur.func.import_signature(signature);
+        self.cur.ins().call_indirect(signature, code, &[caller]);
     }
 
     /// Calls the builtin `raise` and ends the block.
@@ -404,6 +435,8 @@ mod tests {
                         Trampoline::HostToWasm(ty.clone()),
                         Trampoline::WasmToNative(ty.clone()),
                         Trampoline::WasmToArray(ty.clone()),
+                        Trampoline::HookedToNative(ty.clone()),
+                        Trampoline::HookedToArray(ty.clone()),
                     ] {
                         let code = optimizer
                             .trampoline(&trampoline, &mut scratch)

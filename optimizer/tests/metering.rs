@@ -58,14 +58,26 @@ fn checks_at_the_entry_and_the_header() {
             interrupts: true,
             ..Tunables::default()
         };
+        // The start has the stack's check.
         let (graph, code) = compile(1, level, interrupts.clone());
-        assert_eq!(count(&graph, "interrupt.check"), 2, "{graph}");
+        assert_eq!(count(&graph, "interrupt.check"), 1, "{graph}");
         assert_eq!(count(&graph, "fuel."), 0, "{graph}");
         assert_eq!(compile(1, level, interrupts.clone()).1, code);
         // What calls nothing is part of no recursion.
         let (graph, code) = compile(0, level, interrupts);
         assert_eq!(count(&graph, "interrupt.check"), 0, "{graph}");
         assert_eq!(code, compile(0, level, Tunables::default()).1);
+
+        // Which cannot stand for it when it is no fault of the machine.
+        let explicit = Tunables {
+            signals_based_traps: false,
+            interrupts: true,
+            ..Tunables::default()
+        };
+        let (graph, _) = compile(1, level, explicit.clone());
+        assert_eq!(count(&graph, "interrupt.check"), 2, "{graph}");
+        let (graph, _) = compile(0, level, explicit);
+        assert_eq!(count(&graph, "interrupt.check"), 0, "{graph}");
     }
 }
 

@@ -27,6 +27,10 @@ pub type LazyResolver = unsafe extern "C" fn(*mut VmContextHeader, u32) -> *cons
 /// Finds the wasm → host trampoline of a host function; otherwise as [`LazyResolver`].
 pub type HostResolver = unsafe extern "C" fn(*mut VmHostContext) -> *const u8;
 
+/// Does what a function has to wait for, and says where the function is; otherwise as
+/// [`LazyResolver`], and it may also resume at the store's entry.
+pub type InterruptResolver = unsafe extern "C" fn(*mut VmContextHeader) -> *const u8;
+
 /// The number of lazy stubs that there can be: more than a module may have functions.
 pub const MAX_LAZY_STUBS: u32 = 1 << 20;
 
@@ -60,6 +64,7 @@ impl ReturnArea {
 
 static LAZY_RESOLVER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static HOST_RESOLVER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+static INTERRUPT_RESOLVER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// Sets what lazy stubs ask; before the first of them can be called, and for good.
 pub fn set_lazy_resolver(resolver: LazyResolver) {
@@ -69,6 +74,11 @@ pub fn set_lazy_resolver(resolver: LazyResolver) {
 /// Sets what host stubs ask; before the first of them can be called, and for good.
 pub fn set_host_resolver(resolver: HostResolver) {
     HOST_RESOLVER.store(resolver as *mut (), Ordering::Release);
+}
+
+/// Sets what the interrupt stubs ask; before the first of them can be called, and for good.
+pub fn set_interrupt_resolver(resolver: InterruptResolver) {
+    INTERRUPT_RESOLVER.store(resolver as *mut (), Ordering::Release);
 }
 
 /// Lazy stubs call this.
@@ -102,6 +112,21 @@ pub(crate) unsafe extern "C" fn resolve_host(host: *mut VmHostContext) -> *const
     // SAFETY: only `set_host_resolver` stores here, functions of this type; the caller answers
     // for the arguments.
     unsafe { std::mem::transmute::<*mut (), HostResolver>(resolver)(host) }
+}
+
+/// Interrupt stubs call this.
+///
+/// # Safety
+/// As for the resolver.
+pub(crate) unsafe extern "C" fn resolve_interrupt(callee: *mut VmContextHeader) -> *const u8 {
+    let resolver = INTERRUPT_RESOLVER.load(Ordering::Acquire);
+    assert!(
+        !resolver.is_null(),
+        "an interrupt stub was called before the resolver was set"
+    );
+    // SAFETY: only `set_interrupt_resolver` stores here, functions of this type; the caller answers
+    // for the arguments.
+    unsafe { std::mem::transmute::<*mut (), InterruptResolver>(resolver)(callee) }
 }
 
 /// The lazy stub of the defined function `index`, whose type has such a return area.
@@ -159,6 +184,12 @@ pub fn lazy_host_stub(area: ReturnArea) -> *const u8 {
     arch::host_entry(area)
 }
 
+/// Code to be entered in place of a wasm function that has to wait: it keeps all arguments, asks the
+/// resolver and jumps to what that says. The area is that of the function.
+pub fn interrupt_stub(area: ReturnArea) -> *const u8 {
+    arch::interrupt_entry(area)
+}
+
 /// Code that ignores its arguments and resumes at the newest host entry of its caller's store, as
 /// [`resume_at_entry`](crate::resume_at_entry) does. The area is that of the function in whose
 /// place it is entered.
@@ -176,6 +207,17 @@ pub unsafe fn next_frame(fp: usize) -> (usize, usize) {
     // SAFETY: all these keep the caller's frame pointer and the return address there, on both
     // architectures.
     unsafe { (frame.read(), frame.add(1).read()) }
+}
+
+/// The stack pointer and the frame pointer that a function was entered with which has set up its
+/// frame and nothing else; its other registers are as they were.
+///
+/// # Safety
+/// `fp` must be the frame pointer of a frame of generated code.
+pub unsafe fn leave_frame(fp: usize) -> (usize, usize) {
+    // SAFETY: the caller's promise.
+    let (caller, _) = unsafe { next_frame(fp) };
+    (fp + arch::ENTRY_SP, caller)
 }
 
 /// A header and then stubs, of which the first `filled` are written.

@@ -11,8 +11,9 @@ use std::thread;
 use bimetal_abi::{VmContextHeader, VmHostContext, VmStoreContext};
 use bimetal_sys::{
     CodeRegion, Fault, FaultKind, MAX_LAZY_STUBS, Reservation, Resume, ReturnArea,
-    ensure_signal_stack, install_fault_handler, lazy_host_stub, lazy_stub, lazy_stubs, next_frame,
-    page_size, raise_stub, resume_at_entry, set_host_resolver, set_lazy_resolver,
+    ensure_signal_stack, install_fault_handler, interrupt_stub, lazy_host_stub, lazy_stub,
+    lazy_stubs, next_frame, page_size, raise_stub, resume_at_entry, set_host_resolver,
+    set_interrupt_resolver, set_lazy_resolver,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -57,6 +58,7 @@ impl Registers {
 fn store_context() -> VmStoreContext {
     VmStoreContext {
         stack_limit: AtomicUsize::new(0),
+        interrupt: AtomicU32::new(0),
         fuel: 0,
         exit_fp: 0,
         exit_pc: 0,
@@ -64,7 +66,8 @@ fn store_context() -> VmStoreContext {
         entry_sp: 0,
         entry_handler: 0,
         store: ptr::null_mut(),
-        interrupt: AtomicU32::new(0),
+        own_stack_limit: AtomicUsize::new(0),
+        interrupted_pc: 0,
     }
 }
 
@@ -489,6 +492,13 @@ unsafe extern "C" fn host_resolver(host: *mut VmHostContext) -> *const u8 {
     unsafe { clobbering(answer) }
 }
 
+unsafe extern "C" fn interrupt_resolver(callee: *mut VmContextHeader) -> *const u8 {
+    ASKED.set(Some((callee.addr(), u32::MAX)));
+    let answer = ANSWER.get();
+    // SAFETY: as above.
+    unsafe { clobbering(answer) }
+}
+
 /// Returns `answer` with all other registers that a function may overwrite overwritten: the last
 /// thing that it does is to call [`machine::clobber`], which keeps the result's register only.
 #[inline(always)]
@@ -503,6 +513,7 @@ unsafe fn clobbering(answer: *const u8) -> *const u8 {
 fn stubs_keep_all_arguments() {
     set_lazy_resolver(resolver);
     set_host_resolver(host_resolver);
+    set_interrupt_resolver(interrupt_resolver);
     for area in [ReturnArea::Absent, ReturnArea::Present] {
         let mut store = store_context();
         let store = &raw mut store;
@@ -531,6 +542,7 @@ fn stubs_keep_all_arguments() {
             check(lazy_stub(index, area).unwrap(), index);
         }
         check(lazy_host_stub(area), u32::MAX);
+        check(interrupt_stub(area), u32::MAX);
 
         // There is no code: the caller's store resumes at its entry.
         ANSWER.set(raise_stub(area));

@@ -23,6 +23,7 @@ use crate::backtrace::{FrameInfo, WasmBacktrace};
 use crate::config::DEFAULT_FRAMES;
 use crate::error::{Error, Result};
 use crate::module::Module;
+use crate::tier::return_area;
 
 /// Stack left below wasm's limit for host functions, builtins and the lazy compiler; half of what
 /// there is on a thread with less than twice as much.
@@ -50,6 +51,16 @@ struct Saved {
 }
 
 impl Saved {
+    /// Of a store in which no wasm is running.
+    const NOTHING: Saved = Saved {
+        exit_fp: 0,
+        exit_pc: 0,
+        entry_fp: 0,
+        entry_sp: 0,
+        entry_handler: 0,
+        store: ptr::null_mut(),
+    };
+
     /// # Safety
     /// `context` is that of a store which the caller has exclusively.
     unsafe fn read(context: *const VmStoreContext) -> Saved {
@@ -137,7 +148,7 @@ impl Below {
             Below {
                 newest: newest(),
                 saved: Saved::read(context),
-                stack_limit: (*context).stack_limit.load(Ordering::Relaxed),
+                stack_limit: (*context).own_stack_limit.load(Ordering::Relaxed),
             }
         }
     }
@@ -155,9 +166,7 @@ impl Below {
         // SAFETY: the caller's promise.
         unsafe {
             self.saved.write(context);
-            (*context)
-                .stack_limit
-                .store(self.stack_limit, Ordering::Relaxed);
+            set_stack_limit(context, self.stack_limit);
         }
     }
 }
@@ -174,7 +183,7 @@ impl Parked {
             Parked {
                 activation: newest(),
                 saved: Saved::read(context),
-                stack_limit: (*context).stack_limit.load(Ordering::Relaxed),
+                stack_limit: (*context).own_stack_limit.load(Ordering::Relaxed),
             }
         }
     }
@@ -190,9 +199,7 @@ impl Parked {
             (*self.activation).previous.set(below.newest);
             (*self.activation).saved.set(below.saved);
             self.saved.write(context);
-            (*context)
-                .stack_limit
-                .store(self.stack_limit, Ordering::Relaxed);
+            set_stack_limit(context, self.stack_limit);
         }
         set_newest(self.activation);
     }
@@ -215,6 +222,7 @@ pub(crate) fn init_process() {
         bimetal_sys::install_fault_handler(on_fault);
         bimetal_sys::set_lazy_resolver(super::call::resolve_lazy);
         bimetal_sys::set_host_resolver(super::host::resolve_host);
+        bimetal_sys::set_interrupt_resolver(super::interrupt::interrupt_entry);
     });
 }
 
@@ -231,6 +239,7 @@ type HostToWasm = unsafe extern "C" fn(
 /// - `store` points to a whole store that the caller has exclusively and gives up for the call.
 /// - `trampoline` is that of the signature of `code`, `callee` its context in this store, and
 ///   `args` has room for its parameters and its results and holds the former.
+#[inline]
 pub(super) unsafe fn enter(
     store: *mut StoreOpaque,
     trampoline: *const u8,
@@ -239,56 +248,141 @@ pub(super) unsafe fn enter(
     args: *mut ValRaw,
 ) -> Result<()> {
     // SAFETY: the store is the caller's; the context is boxed and reached by raw pointers only.
-    let (context, caller) =
-        unsafe { ((*store).context().as_ptr(), (*store).host_caller().as_ptr()) };
-    // SAFETY: as above.
-    let saved = unsafe { Saved::read(context) };
-    let previous = NEWEST.get();
-    // Not so if this is the store's first entry, or a host function has lent it to another thread.
-    // A fiber that is not the store's first has set its limit itself.
-    // SAFETY: an activation of this thread is alive.
-    let on_same_stack = !previous.is_null() && unsafe { ptr::eq((*previous).context, context) };
-    // SAFETY: as above.
-    let limit = unsafe { &(*context).stack_limit };
-    let limit_before = limit.load(Ordering::Relaxed);
-    if !on_same_stack {
-        bimetal_sys::ensure_signal_stack();
-        // SAFETY: as above.
-        let here = stack_limit(unsafe { (*store).engine().max_wasm_stack() });
-        limit.store(here, Ordering::Relaxed);
-    }
-    let activation = Activation {
-        previous: Cell::new(previous),
-        context,
-        saved: Cell::new(saved),
-        fault: UnsafeCell::new(None),
-    };
-    NEWEST.set(&raw const activation);
-    // SAFETY: `trampoline` has this type; the rest is the caller's promise.
-    let returned = unsafe {
-        (*context).store = store.cast();
-        std::mem::transmute::<*const u8, HostToWasm>(trampoline)(callee, caller, code, args)
-    };
-    // Before anything that can unwind. Maybe on another thread than before: see `newest`.
-    set_newest(activation.previous.get());
-    // SAFETY: wasm has stopped, so the context is ours again.
     unsafe {
-        activation.saved.get().write(context);
-        (*context)
-            .stack_limit
-            .store(limit_before, Ordering::Relaxed);
+        let context = (*store).context().as_ptr();
+        if (*context).entry_fp != 0 {
+            return enter_again(store, trampoline, callee, code, args);
+        }
+        bimetal_sys::ensure_signal_stack();
+        let limit = stack_limit((*store).max_wasm_stack());
+        if (*context).stack_limit.load(Ordering::Relaxed) != limit {
+            set_stack_limit(context, limit);
+        }
+        if (*context).interrupt.load(Ordering::Relaxed) != 0 {
+            (*store).signal().remind();
+        }
+        let activation = Activation::new(context, Saved::NOTHING);
+        let returned = activation.run(store, trampoline, callee, code, args);
+        activation.end(store, returned)
     }
-    if returned != 0 {
-        return Ok(());
+}
+
+/// [`enter`] while there is wasm of the same store: from a host function or callback that it has
+/// called.
+///
+/// # Safety
+/// As for `enter`.
+#[inline(never)]
+unsafe fn enter_again(
+    store: *mut StoreOpaque,
+    trampoline: *const u8,
+    callee: *mut VmContextHeader,
+    code: *const u8,
+    args: *mut ValRaw,
+) -> Result<()> {
+    // SAFETY: as for `enter`.
+    unsafe {
+        let context = (*store).context().as_ptr();
+        // Not so if a host function has lent the store to another thread. A fiber that is not the
+        // store's first has set its limit itself.
+        let previous = NEWEST.get();
+        let on_same_stack = !previous.is_null() && ptr::eq((*previous).context, context);
+        let limit_before = (*context).own_stack_limit.load(Ordering::Relaxed);
+        if !on_same_stack {
+            bimetal_sys::ensure_signal_stack();
+            set_stack_limit(context, stack_limit((*store).max_wasm_stack()));
+        }
+        if (*context).interrupt.load(Ordering::Relaxed) != 0 {
+            (*store).signal().remind();
+        }
+        let activation = Activation::new(context, Saved::read(context));
+        let returned = activation.run(store, trampoline, callee, code, args);
+        set_stack_limit(context, limit_before);
+        activation.end(store, returned)
     }
-    // SAFETY: the store is the caller's again.
-    Err(reason(
-        unsafe { &mut *store },
-        activation.fault.into_inner(),
-    ))
+}
+
+impl Activation {
+    #[inline]
+    fn new(context: *mut VmStoreContext, saved: Saved) -> Activation {
+        Activation {
+            previous: Cell::new(NEWEST.get()),
+            context,
+            saved: Cell::new(saved),
+            fault: UnsafeCell::new(None),
+        }
+    }
+
+    /// Calls the trampoline while this is the newest activation. Whether it returned.
+    ///
+    /// # Safety
+    /// As for [`enter`]; the context is that of `store`, and what must not be lost is saved.
+    #[inline]
+    unsafe fn run(
+        &self,
+        store: *mut StoreOpaque,
+        trampoline: *const u8,
+        callee: *mut VmContextHeader,
+        code: *const u8,
+        args: *mut ValRaw,
+    ) -> bool {
+        NEWEST.set(ptr::from_ref(self));
+        // SAFETY: `trampoline` has this type; the rest is the caller's promise.
+        let returned = unsafe {
+            let caller = (*store).host_caller().as_ptr();
+            (*self.context).store = store.cast();
+            let trampoline = std::mem::transmute::<*const u8, HostToWasm>(trampoline);
+            trampoline(callee, caller, code, args)
+        };
+        // Before anything that can unwind. Maybe on another thread than before: see `newest`.
+        set_newest(self.previous.get());
+        // SAFETY: wasm has stopped, so the context is ours again.
+        unsafe {
+            match self.saved.as_ptr().read().entry_fp {
+                // No wasm is running, and what else the context holds is of no use.
+                0 => (*self.context).entry_fp = 0,
+                _ => self.saved.get().write(self.context),
+            }
+        }
+        returned != 0
+    }
+
+    /// The outcome. The fault, if there is one, has an owner only here: when all went well nothing
+    /// needs to be looked at and dropped.
+    ///
+    /// # Safety
+    /// `store` is the caller's again.
+    #[inline]
+    unsafe fn end(self, store: *mut StoreOpaque, returned: bool) -> Result<()> {
+        let this = std::mem::ManuallyDrop::new(self);
+        if returned {
+            return Ok(());
+        }
+        // SAFETY: wasm has stopped, and nobody looks at the fault again.
+        let fault = unsafe { ptr::read(&raw const this.fault) }.into_inner();
+        // SAFETY: the caller's promise.
+        Err(reason(unsafe { &mut *store }, fault))
+    }
+}
+
+/// Sets the stack's limit, unless the store is to be interrupted; then it is set after that.
+///
+/// # Safety
+/// `context` is that of a store which the caller has exclusively.
+#[inline(never)]
+pub(super) unsafe fn set_stack_limit(context: *mut VmStoreContext, limit: usize) {
+    // SAFETY: the caller's promise; the fields are atomic.
+    let (present, own) = unsafe { (&(*context).stack_limit, &(*context).own_stack_limit) };
+    own.store(limit, Ordering::Relaxed);
+    let before = present.load(Ordering::Relaxed);
+    if before != VmStoreContext::INTERRUPTED {
+        // It fails if there is a wish now, and that is all right: nobody else changes it.
+        let _ = present.compare_exchange(before, limit, Ordering::AcqRel, Ordering::Relaxed);
+    }
 }
 
 /// The lowest stack address that wasm may use, entered from here.
+#[inline]
 pub(super) fn stack_limit(max_wasm_stack: usize) -> usize {
     let here = bimetal_sys::stack_pointer();
     let wanted = here.saturating_sub(max_wasm_stack);
@@ -325,18 +419,34 @@ unsafe fn on_fault(fault: &Fault<'_>) -> Resume {
         return Resume::NotOurs;
     }
     let pc = fault.pc();
-    let code = module_at(pc).and_then(|module| {
+    let trap = module_at(pc).and_then(|module| {
         let (func, offset) = module.code.find(pc)?;
         let code = module.code.sites(func)?.trap_at(offset)?.trap?;
-        Some((code, module.engine.config().backtrace_frames()))
+        Some((module, func, code))
     });
-    let Some((code, max_frames)) = code else {
+    let Some((module, func, code)) = trap else {
         return Resume::NotOurs;
     };
+    let max_frames = module.engine.config().backtrace_frames();
     // SAFETY: the newest activation of this thread is in a frame that is waiting for wasm to
     // return; the faulting wasm code is not touching these fields.
     unsafe {
         let context = (*newest).context;
+        if code == TrapCode::StackOverflow
+            && (*context).stack_limit.load(Ordering::Relaxed) == VmStoreContext::INTERRUPTED
+            && fault.sp() >= (*context).own_stack_limit.load(Ordering::Relaxed)
+        {
+            // Back to where the function was called: its prologue has done nothing but set up the
+            // frame, and has touched no argument.
+            (*context).interrupted_pc = pc;
+            let ty = module.wasm().func_type(module.wasm().func_index(func));
+            let (sp, fp) = bimetal_sys::leave_frame(fault.fp());
+            return Resume::At {
+                pc: bimetal_sys::interrupt_stub(return_area(ty)).expose_provenance(),
+                sp,
+                fp,
+            };
+        }
         let mut pcs = Vec::new();
         // Allocating here is sound though we are in a signal handler: the fault interrupted wasm
         // code, not the allocator. The stack check traps after its prologue has set up the frame.
@@ -398,8 +508,11 @@ unsafe fn walk(
             None if only.is_some_and(|only| !ptr::eq(only, context)) => entry_fp,
             None if pcs.len() >= max => return true,
             None => {
-                pcs.push(Pc::Return(exit_pc));
-                exit_fp
+                // SAFETY: what is not the newest activation's wasm code has exited, and the newest
+                // one's if no frame was given.
+                let (fp, pc) = unsafe { exit(exit_fp, exit_pc) };
+                pcs.push(Pc::Return(pc));
+                fp
             }
         };
         while fp != entry_fp && fp != 0 {
@@ -424,14 +537,42 @@ unsafe fn walk(
     false
 }
 
+/// The frame pointer of the newest wasm frame and the return address into it, by what a context
+/// says.
+///
+/// # Safety
+/// They are those of an exit, after which the wasm code is suspended.
+unsafe fn exit(fp: usize, pc: usize) -> (usize, usize) {
+    match (fp, pc) {
+        (0, _) => (0, 0),
+        // SAFETY: the caller's promise; it is the frame of a trampoline.
+        (_, 0) => unsafe { bimetal_sys::next_frame(fp) },
+        _ => (fp, pc),
+    }
+}
+
+/// Where the function begins whose stack check is at `pc`.
+pub(super) fn function_start(pc: usize) -> *const u8 {
+    let offset = module_at(pc).and_then(|module| Some(module.code.find(pc)?.1));
+    ptr::with_exposed_provenance(pc - offset.unwrap_or(0) as usize)
+}
+
 /// The backtrace of the wasm code that has just called this host code.
 pub(crate) fn stack_backtrace() -> WasmBacktrace {
+    backtrace_from(None)
+}
+
+/// The same, if there was no call but what is at `pc` stopped the wasm code.
+pub(super) fn backtrace_from(pc: Option<usize>) -> WasmBacktrace {
     let newest = newest();
     if newest.is_null() {
         return WasmBacktrace::new(Vec::new(), false);
     }
-    // SAFETY: an activation's context is alive.
-    let exit_pc = unsafe { (*(*newest).context).exit_pc };
+    // SAFETY: an activation's context is alive, and its wasm code has called us.
+    let (_, exit_pc) = unsafe {
+        let context = (*newest).context;
+        exit((*context).exit_fp, (*context).exit_pc)
+    };
     // Not by way of the store, which our callers have borrowed.
     let max = match module_at(exit_pc) {
         Some(module) => module.engine.config().backtrace_frames(),
@@ -440,7 +581,7 @@ pub(crate) fn stack_backtrace() -> WasmBacktrace {
     if max == 0 {
         return WasmBacktrace::new(Vec::new(), false);
     }
-    let mut pcs = Vec::new();
+    let mut pcs: Vec<Pc> = pc.map(Pc::Trap).into_iter().collect();
     // SAFETY: it is this thread's newest, and we run on top of its exit.
     let truncated = unsafe { walk(&mut pcs, newest, None, max, None) };
     resolve_frames(&pcs, truncated)

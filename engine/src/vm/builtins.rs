@@ -11,6 +11,7 @@ use bimetal_abi::{TrapCode, VmContextHeader};
 use bimetal_wasm::{DataIndex, ElemIndex, MemoryIndex, TableIndex};
 
 use super::activation::stack_backtrace;
+use super::call_hook::{calling_host, returning_from_host};
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::{interrupt, out_of_fuel};
 use super::store::{Pending, StoreOpaque};

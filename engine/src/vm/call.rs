@@ -12,6 +12,7 @@ use super::host::val_from_raw;
 use super::instance::{InstanceData, InstanceId};
 use super::store::{FuncPtr, Pending, StoreOpaque};
 use super::val::WasmResults;
+use crate::call_hook::CallHook;
 use crate::engine::CodePtr;
 use crate::error::Result;
 use crate::store::{StoreContextMut, StoreInner};
@@ -29,20 +30,35 @@ pub(crate) fn invoke<T>(
     trampoline: CodePtr,
     args: &mut [ValRaw],
 ) -> Result<()> {
-    let inner: *mut StoreInner<T> = store.inner_mut();
-    // SAFETY: `func` is of this store and so alive; a `StoreInner` begins with its `StoreOpaque`
-    // and is ours to give up; the rest the caller has checked.
+    // SAFETY: `func` is of this store and so alive; the rest the caller has checked.
     unsafe {
         let func = &*func.as_ptr();
         let code = (*func.cell).load(Ordering::Acquire);
-        enter(
-            inner.cast(),
-            trampoline.as_ptr(),
-            func.vmctx,
-            code,
-            args.as_mut_ptr(),
-        )
+        enter_and_tell(store, trampoline, func.vmctx, code, args.as_mut_ptr())
     }
+}
+
+/// [`enter`], and what goes on around it.
+///
+/// # Safety
+/// As for `enter`.
+#[inline]
+unsafe fn enter_and_tell<T>(
+    store: &mut StoreContextMut<'_, T>,
+    trampoline: CodePtr,
+    callee: *mut VmContextHeader,
+    code: *const u8,
+    args: *mut ValRaw,
+) -> Result<()> {
+    store.inner_mut().tell_call_hook(CallHook::CallingWasm)?;
+    let inner: *mut StoreInner<T> = store.inner_mut();
+    // SAFETY: a `StoreInner` begins with its `StoreOpaque` and is ours to give up; the rest is the
+    // caller's promise.
+    let result = unsafe { enter(inner.cast(), trampoline.as_ptr(), callee, code, args) };
+    store
+        .inner_mut()
+        .tell_call_hook(CallHook::ReturningFromWasm)?;
+    result
 }
 
 /// Calls the start function of a new instance, if it has one.
@@ -74,17 +90,9 @@ pub(crate) fn start<T>(store: &mut StoreContextMut<'_, T>, instance: InstanceId)
     };
     let engine = store.opaque().engine().clone();
     let trampoline = engine.host_to_wasm(engine.signature(&ty).id)?;
-    let inner: *mut StoreInner<T> = store.inner_mut();
+    let mut none = [ValRaw::default()];
     // SAFETY: as for `invoke`; a start function has no parameters or results.
-    unsafe {
-        enter(
-            inner.cast(),
-            trampoline.as_ptr(),
-            callee,
-            code,
-            [ValRaw::default()].as_mut_ptr(),
-        )
-    }
+    unsafe { enter_and_tell(store, trampoline, callee, code, none.as_mut_ptr()) }
 }
 
 /// What a lazy stub calls: compiles the function and says where it is.

@@ -26,13 +26,12 @@ use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bimetal_abi::{TrapCode, VmStoreContext};
 use bimetal_sys::{Fiber, Progress, Suspender};
 
-use super::activation::{Activation, Below, Parked, is_right_above, stack_limit};
+use super::activation::{Activation, Below, Parked, is_right_above, set_stack_limit, stack_limit};
 use super::store::StoreOpaque;
 use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
@@ -281,9 +280,9 @@ where
             };
             let store = (*core).store;
             // A nested call does not find its own, since it is not the store's first.
-            let limit = stack_limit((*store).engine().max_wasm_stack());
+            let limit = stack_limit((*store).max_wasm_stack());
             let context = (*store).context().as_ptr();
-            (*context).stack_limit.store(limit, Ordering::Relaxed);
+            set_stack_limit(context, limit);
             let inner = &mut *store.cast::<StoreInner<T>>();
             let result = f(&mut StoreContextMut::from_inner(inner));
             *work = Work::Done(result);

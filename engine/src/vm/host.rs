@@ -34,6 +34,15 @@ pub(crate) enum HostKind {
     Array = 1,
 }
 
+impl HostKind {
+    pub(super) fn from_raw(raw: u64) -> HostKind {
+        match raw {
+            0 => HostKind::Native,
+            _ => HostKind::Array,
+        }
+    }
+}
+
 /// A host function, of no store yet.
 pub(crate) struct HostFunc {
     ty: FuncType,
@@ -146,7 +155,7 @@ pub(crate) struct HostFuncInstance {
     /// Whose cell and number the reference has.
     _signature: Arc<Signature>,
     context: NonNull<VmHostContext>,
-    func_ref: NonNull<VmFuncRef>,
+    pub(super) func_ref: NonNull<VmFuncRef>,
 }
 
 impl Drop for HostFuncInstance {
@@ -173,7 +182,7 @@ impl StoreOpaque {
         })));
         let func_ref = NonNull::from(Box::leak(Box::new(VmFuncRef {
             // The signature is kept beside it.
-            cell: signature.cell(func.kind),
+            cell: signature.cell(func.kind, self.hooked),
             vmctx: context.as_ptr().cast(),
             type_id: signature.id,
             reserved: 0,
@@ -210,13 +219,10 @@ pub(super) unsafe extern "C" fn resolve_host(host: *mut VmHostContext) -> *const
             (*host).kind,
         )
     };
-    let kind = match kind {
-        0 => HostKind::Native,
-        _ => HostKind::Array,
-    };
+    let (kind, hooked) = (HostKind::from_raw(kind), store.hooked);
     let engine = store.engine().clone();
     let raise = bimetal_sys::raise_stub(return_area(&engine.signature_at(type_id).ty));
-    let compile = AssertUnwindSafe(|| engine.wasm_to_host(type_id, kind));
+    let compile = AssertUnwindSafe(|| engine.wasm_to_host(type_id, kind, hooked));
     match std::panic::catch_unwind(compile) {
         Ok(Ok(code)) => code.as_ptr(),
         Ok(Err(error)) => {
@@ -234,6 +240,7 @@ pub(super) unsafe extern "C" fn resolve_host(host: *mut VmHostContext) -> *const
 ///
 /// # Safety
 /// Called by a native entry with what its trampoline passed; the store's data is a `T`.
+#[inline]
 unsafe fn run_host<T: 'static>(
     caller: *mut VmContextHeader,
     body: impl FnOnce(Caller<'_, T>) -> Result<u64>,
@@ -250,16 +257,27 @@ unsafe fn run_host<T: 'static>(
             instance,
         ))
     }));
-    let pending = match result {
-        Ok(Ok(value)) => return NativeReturn { status: 0, value },
-        Ok(Err(error)) => Pending::Error(error.with_backtrace(stack_backtrace())),
-        Err(panic) => Pending::Panic(panic),
-    };
-    // SAFETY: as above; the body's borrow has ended.
-    unsafe { (*store).opaque_mut().set_pending(pending) };
+    match result {
+        Ok(Ok(value)) => NativeReturn { status: 0, value },
+        // SAFETY: as above; the body's borrow has ended.
+        Ok(Err(error)) => unsafe { failed(caller, Pending::Error(error)) },
+        // SAFETY: as above.
+        Err(panic) => unsafe { failed(caller, Pending::Panic(panic)) },
+    }
+}
+
+/// # Safety
+/// As for [`run_host`].
+#[cold]
+unsafe fn failed(caller: *mut VmContextHeader, mut pending: Pending) -> NativeReturn {
+    if let Pending::Error(error) = pending {
+        pending = Pending::Error(error.with_backtrace(stack_backtrace()));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { StoreOpaque::from_context((*caller).store) }.set_pending(pending);
     NativeReturn {
         status: 1,
-        value: 0,
+        value: caller.expose_provenance() as u64,
     }
 }
 

@@ -90,6 +90,11 @@ impl InstanceData {
         self.vmctx.header
     }
 
+    /// What `VmOffsets` of its module says is at `offset` of its context.
+    pub(super) fn at<T>(&self, offset: u32) -> NonNull<T> {
+        self.vmctx.at(offset)
+    }
+
     /// The reference to a function that can be referenced.
     pub(super) fn func(&self, index: FuncIndex) -> Option<FuncPtr> {
         let func_ref = self.module.wasm().func_refs[index].expand()?;

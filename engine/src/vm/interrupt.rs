@@ -4,15 +4,21 @@
 //! through a [`Signal`], which is shared and knows the store's context only while there is one.
 //! Generated code finds the flag at its next check and calls [`interrupt`], which finds out who
 //! asked.
+//!
+//! Headers of loops look at the flag. Functions do not, where a failed stack check is a fault of the
+//! machine: with the flag the stack's limit is raised to where every function exceeds it, and the
+//! fault handler sends the function to [`interrupt_entry`], which starts it again. So the flag is
+//! only changed under the signal's lock, together with the limit, and an entry into wasm that sets
+//! the limit takes care not to overwrite an interrupted one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bimetal_abi::{TrapCode, VmContextHeader, VmStoreContext};
+use bimetal_abi::{TrapCode, Tunables, VmContextHeader, VmStoreContext};
 
-use super::activation::stack_backtrace;
+use super::activation::{backtrace_from, function_start};
 use super::store::{Pending, StoreOpaque};
 use crate::asynchronous::Pause;
 use crate::error::{Error, Result};
@@ -29,7 +35,13 @@ pub(crate) enum Wish {
 }
 
 /// Reaches a store from any thread.
-pub(crate) struct Signal(Mutex<Option<NonNull<VmStoreContext>>>);
+pub(crate) struct Signal {
+    context: Mutex<Option<NonNull<VmStoreContext>>>,
+    /// Whether code finds out by the stack's limit.
+    by_limit: bool,
+    /// How often others than the store's owner had a wish; written under the lock.
+    raised: AtomicU64,
+}
 
 // SAFETY: the context is followed under the lock, only to its atomic flag, and is withdrawn under
 // the lock before it is freed.
@@ -38,33 +50,89 @@ unsafe impl Send for Signal {}
 unsafe impl Sync for Signal {}
 
 impl Signal {
-    pub(super) fn new(context: NonNull<VmStoreContext>) -> Arc<Signal> {
-        Arc::new(Signal(Mutex::new(Some(context))))
+    fn new(context: NonNull<VmStoreContext>, tunables: &Tunables) -> Arc<Signal> {
+        Arc::new(Signal {
+            context: Mutex::new(Some(context)),
+            by_limit: tunables.interrupts && tunables.signals_based_traps,
+            raised: AtomicU64::new(0),
+        })
     }
 
-    fn with(&self, f: impl FnOnce(&std::sync::atomic::AtomicU32)) {
-        let context = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(context) = *context {
-            // SAFETY: it is there as long as we hold the lock; the field is atomic.
-            f(unsafe { &(*context.as_ptr()).interrupt });
-        }
+    /// Gives the flag and the limits, present and proper.
+    fn with(&self, f: impl FnOnce(&AtomicU32, Option<(&AtomicUsize, &AtomicUsize)>)) {
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(context) = *context else { return };
+        let context = context.as_ptr();
+        // SAFETY: it is there as long as we hold the lock; the fields are atomic.
+        let (flag, limit, own) = unsafe {
+            (
+                &(*context).interrupt,
+                &(*context).stack_limit,
+                &(*context).own_stack_limit,
+            )
+        };
+        f(flag, self.by_limit.then_some((limit, own)));
     }
 
+    /// From any thread.
     pub(crate) fn raise(&self, wish: Wish) {
-        self.with(|flag| {
-            flag.fetch_or(wish as u32, Ordering::Release);
+        self.raise_counting(wish, 1);
+    }
+
+    /// By who has the store: code that is told and goes on finds it again only at its next check.
+    pub(crate) fn raise_again(&self, wish: Wish) {
+        self.raise_counting(wish, 0);
+    }
+
+    fn raise_counting(&self, wish: Wish, others: u64) {
+        self.with(|flag, limits| {
+            self.raised.fetch_add(others, Ordering::Relaxed);
+            flag.fetch_or(wish as u32, Ordering::AcqRel);
+            if let Some((limit, _)) = limits {
+                limit.store(VmStoreContext::INTERRUPTED, Ordering::Release);
+            }
         });
     }
 
+    /// By who has the store.
     pub(crate) fn lower(&self, wish: Wish) {
-        self.with(|flag| {
-            flag.fetch_and(!(wish as u32), Ordering::AcqRel);
+        self.with(|flag, limits| {
+            let left = flag.fetch_and(!(wish as u32), Ordering::AcqRel) & !(wish as u32);
+            if let Some((limit, own)) = limits.filter(|_| left == 0) {
+                limit.store(own.load(Ordering::Relaxed), Ordering::Release);
+            }
+        });
+    }
+
+    /// What [`Signal::let_in`] wants to know.
+    fn raised(&self) -> u64 {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    /// Lets functions be entered, if nobody else has had a wish since. By who has the store.
+    fn let_in(&self, since: u64) {
+        self.with(|_, limits| {
+            let nobody = self.raised.load(Ordering::Relaxed) == since;
+            if let Some((limit, own)) = limits.filter(|_| nobody) {
+                limit.store(own.load(Ordering::Relaxed), Ordering::Release);
+            }
+        });
+    }
+
+    /// Has the next function that is entered find a wish that there is, though it was passed over.
+    #[cold]
+    pub(super) fn remind(&self) {
+        self.with(|flag, limits| {
+            let wished = flag.load(Ordering::Acquire) != 0;
+            if let Some((limit, _)) = limits.filter(|_| wished) {
+                limit.store(VmStoreContext::INTERRUPTED, Ordering::Release);
+            }
         });
     }
 
     /// The context will be freed.
     pub(super) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -97,9 +165,12 @@ pub(super) struct Metering {
 }
 
 impl Metering {
-    pub(super) fn new<T: 'static>(context: NonNull<VmStoreContext>) -> Metering {
+    pub(super) fn new<T: 'static>(
+        context: NonNull<VmStoreContext>,
+        tunables: &Tunables,
+    ) -> Metering {
         Metering {
-            signal: Signal::new(context),
+            signal: Signal::new(context, tunables),
             deadline: None,
             at_deadline: at_deadline::<T>,
             reserve: 0,
@@ -165,16 +236,21 @@ impl StoreOpaque {
     }
 }
 
-/// Runs what may fail; then wasm is resumed at its entry, with the error or panic in the store.
+/// Runs what may fail; then wasm is resumed at its entry, with the error or panic in the store. `pc`
+/// is where wasm is if it has not called.
 ///
 /// # Safety
 /// `vmctx` is the context of wasm code that has just called a builtin, and no reference to its
 /// store is in use but by `f`. The caller owns nothing.
-unsafe fn go_on_or_raise(vmctx: *mut VmContextHeader, f: impl FnOnce() -> Result<()>) {
+pub(super) unsafe fn go_on_or_raise(
+    vmctx: *mut VmContextHeader,
+    pc: Option<usize>,
+    f: impl FnOnce() -> Result<()>,
+) {
     {
         let pending = match catch_unwind(AssertUnwindSafe(f)) {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => Pending::Error(error.with_backtrace(stack_backtrace())),
+            Ok(Err(error)) => Pending::Error(error.with_backtrace(backtrace_from(pc))),
             Err(panic) => Pending::Panic(panic),
         };
         // SAFETY: the caller's promise; `f` is over.
@@ -198,35 +274,65 @@ unsafe fn wait(context: *mut VmStoreContext, what: &str, pause: Pause) -> Result
     }
 }
 
-pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) {
-    // SAFETY: called by wasm code. The store is reached anew for each step, the last of which is
+/// Finds out who asked, and does it.
+///
+/// # Safety
+/// `context` is that of a store in which wasm is running on this thread and has called the caller,
+/// and no reference to the store is in use.
+unsafe fn answer(context: *mut VmStoreContext) -> Result<()> {
+    // SAFETY: the caller's promise. The store is reached anew for each step, the last of which is
     // the embedder's callback with the whole of it.
     unsafe {
-        go_on_or_raise(vmctx, || {
-            let context = (*vmctx).store;
-            let flag = &(*context).interrupt;
-            let wishes = flag.load(Ordering::Acquire);
-            if wishes & Wish::Handle as u32 != 0 {
-                flag.fetch_and(!(Wish::Handle as u32), Ordering::AcqRel);
-                return Err(Error::new(TrapCode::Interrupt));
+        let wishes = (*context).interrupt.load(Ordering::Acquire);
+        if wishes & Wish::Handle as u32 != 0 {
+            let signal = StoreOpaque::from_context(context).signal();
+            signal.lower(Wish::Handle);
+            return Err(Error::new(TrapCode::Interrupt));
+        }
+        if wishes & Wish::Deadline as u32 != 0 {
+            let store = (*context).store;
+            let at_deadline = (*store.cast::<StoreOpaque>()).metering.at_deadline;
+            if let Some((pause, ticks)) = at_deadline(store)? {
+                wait(context, "yielding at a deadline", pause)?;
+                StoreOpaque::from_context(context).set_deadline(ticks);
             }
-            if wishes & Wish::Deadline as u32 != 0 {
-                let store = (*context).store;
-                let at_deadline = (*store.cast::<StoreOpaque>()).metering.at_deadline;
-                if let Some((pause, ticks)) = at_deadline(store)? {
-                    wait(context, "yielding at a deadline", pause)?;
-                    StoreOpaque::from_context(context).set_deadline(ticks);
-                }
-            }
+        }
+        Ok(())
+    }
+}
+
+/// The builtin, for loops.
+pub(super) unsafe extern "C" fn interrupt(vmctx: *mut VmContextHeader) {
+    // SAFETY: called by wasm code.
+    unsafe { go_on_or_raise(vmctx, None, || answer((*vmctx).store)) }
+}
+
+/// Called in place of a function whose stack check failed because of a wish; says where that
+/// function is, to start it again.
+///
+/// # Safety
+/// Called by the stub that `on_fault` resumes at, with the callee's context.
+pub(super) unsafe extern "C" fn interrupt_entry(vmctx: *mut VmContextHeader) -> *const u8 {
+    // SAFETY: the stub's promise; the store is ours while wasm waits.
+    unsafe {
+        let context = (*vmctx).store;
+        let pc = (*context).interrupted_pc;
+        go_on_or_raise(vmctx, Some(pc), || {
+            let signal = StoreOpaque::from_context(context).signal().clone();
+            let raised = signal.raised();
+            answer(context)?;
+            // It was told, and goes on, even if it is to be told again.
+            signal.let_in(raised);
             Ok(())
         });
+        function_start(pc)
     }
 }
 
 pub(super) unsafe extern "C" fn out_of_fuel(vmctx: *mut VmContextHeader) {
     // SAFETY: called by wasm code.
     unsafe {
-        go_on_or_raise(vmctx, || {
+        go_on_or_raise(vmctx, None, || {
             let context = (*vmctx).store;
             match StoreOpaque::from_context(context).refuel()? {
                 Some(pause) => wait(context, "yielding at an amount of fuel", pause),

@@ -17,6 +17,7 @@
 mod activation;
 mod builtins;
 mod call;
+mod call_hook;
 mod code;
 mod const_eval;
 mod contents;

@@ -15,6 +15,7 @@ use super::instance::{InstanceData, InstanceId};
 use super::interrupt::Metering;
 use super::memory::{LinearMemory, MemoryId};
 use super::table::{Table, TableId};
+use crate::call_hook::CallHook;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::limits::{Asked, Request};
@@ -57,6 +58,7 @@ impl FuncPtr {
         FuncPtr(raw)
     }
 
+    #[inline]
     pub(crate) fn as_ptr(self) -> *mut VmFuncRef {
         self.0.as_ptr()
     }
@@ -86,6 +88,11 @@ impl Drop for Global {
     }
 }
 
+#[cold]
+fn foreign(what: &str) -> Error {
+    Error::usage(format_args!("this {what} belongs to another store"))
+}
+
 /// See [`StoreOpaque::ask_limiter`].
 type AskLimiter = unsafe fn(*mut u8, Request) -> Result<bool>;
 
@@ -108,6 +115,16 @@ unsafe fn ask_limiter<T: 'static>(store: *mut u8, request: Request) -> Result<bo
     }
 }
 
+/// See [`StoreOpaque::tell_call_hook`].
+type TellCallHook = unsafe fn(*mut u8, CallHook) -> Result<()>;
+
+/// # Safety
+/// As for [`ask_limiter`].
+unsafe fn tell_call_hook<T: 'static>(store: *mut u8, what: CallHook) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { (*store.cast::<StoreInner<T>>()).tell_call_hook(what) }
+}
+
 /// What stopped wasm code by way of `raise`.
 pub(crate) enum Pending {
     Error(Error),
@@ -122,7 +139,12 @@ pub struct StoreOpaque {
     context: NonNull<VmStoreContext>,
     /// Asks the limiter of the whole store, whose type is forgotten here.
     ask_limiter: AskLimiter,
+    /// Tells its call hook.
+    tell_call_hook: TellCallHook,
+    /// Whether host functions are called through trampolines that do.
+    pub(super) hooked: bool,
     pub(super) metering: Metering,
+    max_wasm_stack: usize,
     /// What the store's code runs on, while it runs.
     pub(super) fiber: Current,
     /// The caller context of calls from the host: a header without an instance.
@@ -147,6 +169,7 @@ impl StoreOpaque {
     pub(crate) fn new<T: 'static>(engine: &Engine) -> StoreOpaque {
         let context = NonNull::from(Box::leak(Box::new(VmStoreContext {
             stack_limit: AtomicUsize::new(0),
+            interrupt: AtomicU32::new(0),
             fuel: 0,
             exit_fp: 0,
             exit_pc: 0,
@@ -154,7 +177,8 @@ impl StoreOpaque {
             entry_sp: 0,
             entry_handler: 0,
             store: std::ptr::null_mut(),
-            interrupt: AtomicU32::new(0),
+            own_stack_limit: AtomicUsize::new(0),
+            interrupted_pc: 0,
         })));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,
@@ -170,7 +194,10 @@ impl StoreOpaque {
             engine: engine.clone(),
             context,
             ask_limiter: ask_limiter::<T>,
-            metering: Metering::new::<T>(context),
+            tell_call_hook: tell_call_hook::<T>,
+            hooked: false,
+            metering: Metering::new::<T>(context, engine.tunables()),
+            max_wasm_stack: engine.max_wasm_stack(),
             fiber: Current::NONE,
             host_caller,
             memories: PrimaryMap::new(),
@@ -183,6 +210,7 @@ impl StoreOpaque {
         }
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> StoreId {
         self.id
     }
@@ -191,10 +219,18 @@ impl StoreOpaque {
         &self.engine
     }
 
+    #[inline]
     pub(super) fn context(&self) -> NonNull<VmStoreContext> {
         self.context
     }
 
+    /// Bytes of stack that wasm may use from where it is entered.
+    #[inline]
+    pub(super) fn max_wasm_stack(&self) -> usize {
+        self.max_wasm_stack
+    }
+
+    #[inline]
     pub(super) fn host_caller(&self) -> NonNull<VmContextHeader> {
         self.host_caller
     }
@@ -226,19 +262,39 @@ impl StoreOpaque {
         }
     }
 
+    /// Tells the call hook of the store in which wasm is running.
+    ///
+    /// # Safety
+    /// As for [`StoreOpaque::ask_limiter`].
+    pub(super) unsafe fn tell_call_hook(
+        context: *mut VmStoreContext,
+        what: CallHook,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise; the function was made for the store's type.
+        unsafe {
+            let store = (*context).store;
+            let tell = (*store.cast::<StoreOpaque>()).tell_call_hook;
+            tell(store, what)
+        }
+    }
+
+    /// Whether what stops wasm code is a panic.
+    pub(super) fn is_panicking(&self) -> bool {
+        matches!(self.pending, Some(Pending::Panic(_)))
+    }
+
     /// How many instances, memories and tables there are.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         (self.instances.len(), self.memories.len(), self.tables.len())
     }
 
     /// Refuses a handle of another store.
+    #[inline]
     pub(crate) fn check(&self, id: StoreId, what: &str) -> Result<()> {
-        if self.id == id {
-            return Ok(());
+        match self.id == id {
+            true => Ok(()),
+            false => Err(foreign(what)),
         }
-        Err(Error::usage(format_args!(
-            "this {what} belongs to another store"
-        )))
     }
 
     pub(crate) fn set_pending(&mut self, pending: Pending) {

@@ -27,7 +27,7 @@ pub trait WasmResults: sealed::WasmList {}
 pub(crate) mod sealed {
     use super::*;
 
-    pub trait WasmTy {
+    pub trait WasmTy: Sized {
         /// How it is passed to native host code.
         type Abi: Copy;
         /// Its type.
@@ -36,6 +36,12 @@ pub(crate) mod sealed {
         const IN_REGISTER: bool = true;
         /// Its raw form; an error for a reference of another store.
         fn into_raw(self, store: &mut StoreOpaque) -> Result<ValRaw>;
+        /// Writes its raw form over zeros or another raw form.
+        #[inline]
+        fn write_raw(self, store: &mut StoreOpaque, to: &mut ValRaw) -> Result<()> {
+            *to = self.into_raw(store)?;
+            Ok(())
+        }
         /// Out of its raw form.
         ///
         /// # Safety
@@ -78,6 +84,12 @@ macro_rules! numbers {
                 }
 
                 #[inline]
+                fn write_raw(self, _: &mut StoreOpaque, to: &mut ValRaw) -> Result<()> {
+                    to.bytes[..size_of::<$ty>()].copy_from_slice(&self.to_ne_bytes());
+                    Ok(())
+                }
+
+                #[inline]
                 unsafe fn from_raw(raw: &ValRaw, _: &StoreOpaque) -> Self {
                     raw.$get()
                 }
@@ -110,6 +122,12 @@ macro_rules! floats {
                 #[inline]
                 fn into_raw(self, _: &mut StoreOpaque) -> Result<ValRaw> {
                     Ok(ValRaw::$from(self.to_bits()))
+                }
+
+                #[inline]
+                fn write_raw(self, _: &mut StoreOpaque, to: &mut ValRaw) -> Result<()> {
+                    to.bytes[..size_of::<$ty>()].copy_from_slice(&self.to_ne_bytes());
+                    Ok(())
                 }
 
                 #[inline]
@@ -208,8 +226,7 @@ impl<A: WasmTy> sealed::WasmList for A {
 
     #[inline]
     fn write(self, store: &mut StoreOpaque, to: &mut [ValRaw]) -> Result<()> {
-        to[0] = self.into_raw(store)?;
-        Ok(())
+        self.write_raw(store, &mut to[0])
     }
 
     #[inline]
@@ -233,9 +250,13 @@ macro_rules! tuples {
                 #[inline]
                 fn write(self, store: &mut StoreOpaque, to: &mut [ValRaw]) -> Result<()> {
                     let ($($name,)*) = self;
-                    let values: [ValRaw; $n] = [$($name.into_raw(store)?),*];
-                    to[..$n].copy_from_slice(&values);
-                    let _ = store;
+                    let mut next = to.iter_mut();
+                    let _ = (&mut next, &store);
+                    $(
+                        if let Some(to) = next.next() {
+                            $name.write_raw(store, to)?;
+                        }
+                    )*
                     Ok(())
                 }
 

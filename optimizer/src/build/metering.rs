@@ -3,6 +3,8 @@
 //! Both are checked at the start of a function and at the headers of loops, so that nothing runs
 //! for ever without a check. They are explicit instructions, made here and nowhere else: what is
 //! charged depends on the module alone, not on passes, the tier or the way functions are compiled.
+//! Only the interrupt's check at the start of a function is none where the stack check can stand for
+//! it: see `VmStoreContext::stack_limit`.
 //!
 //! Fuel counts up from minus what was given; a check finds that it has run out when it is not
 //! negative. While a function runs it is one more local ([`Var`]), loaded at the start and after
@@ -48,7 +50,8 @@ const MAX_PER_UNIT: u32 = 1 << 30;
 const ENTRY_COST: i64 = 1;
 
 impl Builder<'_> {
-    /// Begins a function: the checks at its start. The interrupt's is returned.
+    /// Begins a function: the checks at its start. The interrupt's is returned, if it is not the
+    /// stack's as well.
     pub(super) fn enter_function(&mut self) -> Option<Inst> {
         if self.env.tunables.fuel {
             let var = self.ssa.declare(1, Type::I64);
@@ -58,7 +61,8 @@ impl Builder<'_> {
                 stored: true,
             });
         }
-        let check = self.check_interrupt();
+        let by_stack_check = self.env.tunables.signals_based_traps;
+        let check = (!by_stack_check).then(|| self.check_interrupt()).flatten();
         self.load_fuel();
         self.check_fuel();
         check

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bimetal_abi::{VmContextHeader, VmStoreContext};
 
-use crate::stubs::{ReturnArea, resolve_host, resolve_lazy};
+use crate::stubs::{ReturnArea, resolve_host, resolve_interrupt, resolve_lazy};
 
 /// Bytes from one lazy stub to the next, and of the header before the first.
 pub const STUB_SIZE: usize = 16;
@@ -49,6 +49,10 @@ fn instructions(words: [u32; 4]) -> [u8; STUB_SIZE] {
     code
 }
 
+/// From a frame pointer to the stack pointer with which its function was entered. (The return
+/// address is in `x30` too as long as nothing is called.)
+pub const ENTRY_SP: usize = 16;
+
 /// Where lazy stubs jump to.
 pub fn lazy_entry(_area: ReturnArea) -> *const u8 {
     lazy as *const u8
@@ -57,6 +61,11 @@ pub fn lazy_entry(_area: ReturnArea) -> *const u8 {
 /// The stub of host functions.
 pub fn host_entry(_area: ReturnArea) -> *const u8 {
     host as *const u8
+}
+
+/// The stub of functions that have to wait.
+pub fn interrupt_entry(_area: ReturnArea) -> *const u8 {
+    interrupt as *const u8
 }
 
 /// The code that resumes at the entry of its caller's store.
@@ -110,6 +119,7 @@ macro_rules! resolving {
 
 resolving! {
     lazy => resolve_lazy;
+    interrupt => resolve_interrupt;
     host => resolve_host;
 }
 

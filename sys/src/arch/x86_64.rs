@@ -13,7 +13,7 @@ use std::io;
 
 use bimetal_abi::{VmContextHeader, VmStoreContext};
 
-use crate::stubs::{ReturnArea, resolve_host, resolve_lazy};
+use crate::stubs::{ReturnArea, resolve_host, resolve_interrupt, resolve_lazy};
 
 /// Bytes from one lazy stub to the next, and of the header before the first.
 pub const STUB_SIZE: usize = 16;
@@ -38,6 +38,10 @@ pub fn stub(offset: usize, index: u32) -> [u8; STUB_SIZE] {
 
 const INT3: u8 = 0xcc;
 
+/// From a frame pointer to the stack pointer with which its function was entered, which points to
+/// the return address.
+pub const ENTRY_SP: usize = 8;
+
 /// Where lazy stubs jump to.
 pub fn lazy_entry(area: ReturnArea) -> *const u8 {
     match area {
@@ -51,6 +55,14 @@ pub fn host_entry(area: ReturnArea) -> *const u8 {
     match area {
         ReturnArea::Absent => host as *const u8,
         ReturnArea::Present => host_with_return_area as *const u8,
+    }
+}
+
+/// The stub of functions that have to wait.
+pub fn interrupt_entry(area: ReturnArea) -> *const u8 {
+    match area {
+        ReturnArea::Absent => interrupt as *const u8,
+        ReturnArea::Present => interrupt_with_return_area as *const u8,
     }
 }
 
@@ -122,6 +134,8 @@ macro_rules! resolving {
 resolving! {
     lazy: callee "rdi", caller "rsi" => resolve_lazy;
     lazy_with_return_area: callee "rsi", caller "rdx" => resolve_lazy;
+    interrupt: callee "rdi", caller "rsi" => resolve_interrupt;
+    interrupt_with_return_area: callee "rsi", caller "rdx" => resolve_interrupt;
     host: callee "rdi", caller "rsi" => resolve_host;
     host_with_return_area: callee "rsi", caller "rdx" => resolve_host;
 }

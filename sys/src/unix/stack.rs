@@ -15,18 +15,22 @@ thread_local! {
 /// as it is used; a limit that is lowered later is not noticed, and without one it is terabytes
 /// away. On a [`Fiber`](crate::Fiber) it is the limit of the fiber's stack; on another stack that
 /// the system does not know, that of the thread's own.
+#[inline]
 pub fn thread_stack_limit() -> Option<usize> {
     LIMIT
         .try_with(|cached| match cached.get() {
             Some(0) => None,
             Some(limit) => Some(limit),
-            None => {
-                let limit = query();
-                cached.set(Some(limit.unwrap_or(0)));
-                limit
-            }
+            None => query_into(cached),
         })
         .unwrap_or_else(|_| query())
+}
+
+#[cold]
+fn query_into(cached: &Cell<Option<usize>>) -> Option<usize> {
+    let limit = query();
+    cached.set(Some(limit.unwrap_or(0)));
+    limit
 }
 
 /// Makes another limit the known one, of the stack that the thread is about to run on; what was
@@ -37,6 +41,7 @@ pub(crate) fn replace_stack_limit(limit: Option<usize>) -> Option<usize> {
         .unwrap_or_default()
 }
 
+#[cold]
 fn query() -> Option<usize> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: the calling thread exists, and the call initialises `attributes` if it returns 0.

@@ -20,6 +20,7 @@ pub(crate) struct Contender {
     pub(crate) name: String,
     version: String,
     how: Runner,
+    variant_of: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ enum Runner {
     },
     Wasmtime {
         program: PathBuf,
+        /// For compiling and for running.
+        flags: Vec<String>,
     },
     Wasmer {
         program: PathBuf,
@@ -58,6 +61,7 @@ impl Contender {
                 program,
                 flags: flags.to_vec(),
             },
+            variant_of: None,
         })
     }
 
@@ -66,7 +70,10 @@ impl Contender {
         let program = need_program(name, "peers are raced as they are found there")?;
         let version = version(&program)?;
         let how = match name {
-            "wasmtime" => Runner::Wasmtime { program },
+            "wasmtime" => Runner::Wasmtime {
+                program,
+                flags: Vec::new(),
+            },
             "wasmer" => Runner::Wasmer { program },
             "node" => Runner::Node { program },
             _ => bail!("no peer is called {name}: wasmtime, wasmer, node are known"),
@@ -75,7 +82,35 @@ impl Contender {
             name: name.to_owned(),
             version,
             how,
+            variant_of: None,
         })
+    }
+
+    /// The same with deadlines and with fuel, far more than any program needs; nothing for who has no
+    /// such switches.
+    pub(crate) fn with_checks(&self) -> Vec<Contender> {
+        let variants: [(&str, &[&str]); 2] = match self.how {
+            Runner::Bimetal { .. } => [
+                ("deadline", &["--timeout", "10h"]),
+                ("fuel", &["--fuel", "4000000000000000000"]),
+            ],
+            Runner::Wasmtime { .. } => [
+                ("deadline", &["-W", "epoch-interruption=y,timeout=36000s"]),
+                ("fuel", &["-W", "fuel=4000000000000000000"]),
+            ],
+            _ => return Vec::new(),
+        };
+        let variant = |(setting, more): (&str, &[&str])| {
+            let mut variant = self.clone();
+            variant.name = format!("{}+{setting}", self.name);
+            variant.variant_of = Some(self.name.clone());
+            if let Runner::Bimetal { flags, .. } | Runner::Wasmtime { flags, .. } = &mut variant.how
+            {
+                flags.extend(more.iter().map(ToString::to_string));
+            }
+            variant
+        };
+        variants.into_iter().map(variant).collect()
     }
 
     /// The plain native build, and the best that this machine's compiler makes: the limit.
@@ -114,6 +149,7 @@ impl Contender {
                 compiler: compiler.clone(),
                 flags,
             },
+            variant_of: None,
         };
         Ok([contender("native", vec!["-O2"]), contender("limit", limit)])
     }
@@ -126,8 +162,11 @@ impl Contender {
                 .cloned()
                 .collect::<Vec<_>>()
                 .join(" "),
-            Runner::Wasmtime { .. } => {
-                "wasmtime compile; wasmtime run --allow-precompiled".to_owned()
+            Runner::Wasmtime { flags, .. } => {
+                let flags = flags.join(" ");
+                format!("wasmtime compile; wasmtime run --allow-precompiled {flags}")
+                    .trim_end()
+                    .to_owned()
             }
             Runner::Wasmer { .. } => "wasmer compile; wasmer run".to_owned(),
             Runner::Node { .. } => "node bench/node.mjs".to_owned(),
@@ -137,6 +176,7 @@ impl Contender {
             name: self.name.clone(),
             version: self.version.clone(),
             how,
+            variant_of: self.variant_of.clone(),
         }
     }
 
@@ -155,7 +195,17 @@ impl Contender {
                     file: wasm.to_path_buf(),
                 }));
             }
-            Runner::Wasmtime { program } | Runner::Wasmer { program } => {
+            Runner::Wasmtime { program, flags } => {
+                run_quietly(
+                    Command::new(program)
+                        .arg("compile")
+                        .args(flags)
+                        .arg(wasm)
+                        .arg("-o")
+                        .arg(&out),
+                )?;
+            }
+            Runner::Wasmer { program } => {
                 run_quietly(
                     Command::new(program)
                         .arg("compile")
@@ -192,10 +242,11 @@ impl Contender {
                 command.env("BIMETAL_CACHE_DIR", "");
                 command.arg("run").args(flags).arg(&prepared.file);
             }
-            Runner::Wasmtime { program } => {
+            Runner::Wasmtime { program, flags } => {
                 command = Command::new(program);
                 command
                     .args(["run", "--allow-precompiled"])
+                    .args(flags)
                     .arg(&prepared.file);
             }
             Runner::Wasmer { program } => {
@@ -231,7 +282,7 @@ impl Contender {
                     .args(flags)
                     .arg(wasm);
             }
-            Runner::Wasmtime { program } | Runner::Wasmer { program } => {
+            Runner::Wasmtime { program, .. } | Runner::Wasmer { program } => {
                 command = Command::new(program);
                 command.arg("compile").arg(wasm).arg("-o").arg(out);
             }
@@ -259,7 +310,7 @@ impl Contender {
                     .args(["--argv0", argv0])
                     .arg(wasm);
             }
-            Runner::Wasmtime { program } => {
+            Runner::Wasmtime { program, .. } => {
                 command = Command::new(program);
                 command
                     .args(["run", "-C", "cache=n", "--argv0", argv0])

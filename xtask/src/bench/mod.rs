@@ -1,10 +1,13 @@
 //! Races: the guest programs of `bench/guests`, compiling large real modules, and cold starts, each
-//! run by bimetal, natively, and by the peers that are on PATH.
+//! run by bimetal, natively, and by the peers that are on PATH; the guest programs with and without
+//! checks for deadlines and fuel; and calls between host and wasm, which a program of `bench` races
+//! in one process.
 //!
 //! Everybody runs in every round, one after the other, so that a busy machine is busy for all; the
 //! minimum and the median over the rounds are kept, and ratios are what is looked at. A wrong
 //! result is an error, not a time.
 
+mod calls;
 mod contenders;
 mod race;
 
@@ -32,7 +35,9 @@ pub(crate) struct Args {
     /// Only programs whose name contains one of these (may be given several times)
     #[arg(long, value_name = "NAME")]
     filter: Vec<String>,
-    /// What to race: run (guest programs), compile (large modules), start (cold starts)
+    /// What to race: run (guest programs), compile (large modules), start (cold starts), checks
+    /// (guest programs with deadlines and fuel), calls (between host and wasm, with Wasmtime as a
+    /// library if it is among the peers)
     #[arg(long, value_delimiter = ',', default_value = "run")]
     parts: Vec<Part>,
     /// Rounds; every contender runs once in each
@@ -72,6 +77,8 @@ enum Part {
     Run,
     Compile,
     Start,
+    Checks,
+    Calls,
 }
 
 impl Args {
@@ -111,6 +118,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         field.extend(Contender::native()?);
     }
     ensure!(!field.is_empty(), "nobody to race");
+    // Everyone with a variant, followed by the variants.
+    let mut checked: Vec<Contender> = Vec::new();
+    if args.parts.contains(&Part::Checks) {
+        for contender in &field {
+            let variants = contender.with_checks();
+            if !variants.is_empty() {
+                checked.push(contender.clone());
+                checked.extend(variants);
+            }
+        }
+    }
 
     let mut report = Report {
         schema: 1,
@@ -119,6 +137,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         contenders: field.iter().map(Contender::describe).collect(),
         races: Vec::new(),
     };
+    let variants = checked.iter().map(Contender::describe);
+    report
+        .contenders
+        .extend(variants.filter(|variant| variant.variant_of.is_some()));
     eprintln!("on {} ({} threads)", report.host.cpu, report.host.threads);
     for c in &report.contenders {
         eprintln!("  {:10} {} ({})", c.name, c.version, c.how);
@@ -128,11 +150,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (Part::Run, Kind::Run),
         (Part::Compile, Kind::Compile),
         (Part::Start, Kind::Start),
+        (Part::Checks, Kind::Checks),
     ] {
         if !args.parts.contains(&part) {
             continue;
         }
-        let entries = race::entries(kind, args, &field, scratch.path())?;
+        let field = match kind {
+            Kind::Checks => &checked,
+            _ => &field,
+        };
+        let entries = race::entries(kind, args, field, scratch.path())?;
         let rounds = if kind == Kind::Compile {
             args.compile_rounds
         } else {
@@ -141,6 +168,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let (races, all_right) = race::run(kind, rounds, &entries)?;
         sound &= all_right;
         report.races.extend(races);
+    }
+    if args.parts.contains(&Part::Calls) {
+        calls::run(args, &mut report)?;
     }
     ensure!(
         !report.races.is_empty(),
