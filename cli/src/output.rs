@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use bimetal::{Error, ErrorKind as Kind};
 use bimetal_wasi::ProcExit;
+use bimetal_wasm::PrintableLines;
 
 /// What a native program that aborts ends with: 128 + SIGABRT.
 pub const TRAPPED: u8 = 134;
@@ -20,9 +21,11 @@ pub fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
 }
 
-/// Writes a line to standard error.
+/// Writes lines to standard error. Whatever a guest's names or a host's errors have in them, no
+/// control character but the ends of lines gets to the terminal.
 pub fn note(message: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let message = message.to_string();
+    let _ = writeln!(io::stderr().lock(), "{}", PrintableLines(&message));
 }
 
 /// Tells the user what went wrong, and says with which code to end.

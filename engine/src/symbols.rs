@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use addr2line::gimli::{self, LittleEndian, Reader, ReaderOffsetId};
 use bimetal_wasm::Bytes;
+pub(crate) use bimetal_wasm::Printable;
 
 /// More inlined frames than this at one place are not shown.
 const MAX_INLINED: usize = 64;
@@ -114,21 +115,6 @@ impl fmt::Display for Demangled<'_> {
         };
         let name = if done { &out.0 } else { self.0 };
         write!(f, "{}", Printable(name))
-    }
-}
-
-/// Shows a guest's text without what could move a terminal's cursor.
-pub(crate) struct Printable<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, part) in self.0.split(char::is_control).enumerate() {
-            if i > 0 {
-                f.write_char(char::REPLACEMENT_CHARACTER)?;
-            }
-            f.write_str(part)?;
-        }
-        Ok(())
     }
 }
 

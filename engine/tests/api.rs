@@ -415,6 +415,13 @@ fn names_cannot_move_the_cursor() {
     let text = format!("{:?}", error.unwrap_err());
     assert!(text.contains("[31m"), "{text}");
     assert!(!text.contains(['\x1b', '\r']), "{text:?}");
+    let wrong = Module::new(
+        &engine,
+        r#"(module (import "" "" (func)) (func (@name "f\1b[2Jf") (result i32)) )"#,
+    );
+    let text = format!("{:?}", wrong.unwrap_err());
+    assert!(text.contains("[2J"), "{text}");
+    assert!(!text.contains('\x1b'), "{text:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Errors of decoding and validating.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -67,9 +67,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        // It can hold names, and excerpts of text.
+        write!(f, "{}", PrintableLines(&self.message))?;
         if let Some(function) = &self.function {
-            write!(f, " in function {function}")?;
+            write!(f, " in function {}", Printable(function))?;
         }
         if let Some(offset) = self.offset {
             write!(f, " at offset {offset:#x}")?;
@@ -79,3 +80,40 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Shows a guest's text without what could move a terminal's cursor: a replacement character for
+/// each control character.
+///
+/// ```
+/// use bimetal_wasm::Printable;
+///
+/// assert_eq!(Printable("a\x1b[2Jb").to_string(), "a\u{fffd}[2Jb");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a str);
+
+/// The same of text with lines and tabs, which stay.
+#[derive(Clone, Copy, Debug)]
+pub struct PrintableLines<'a>(pub &'a str);
+
+impl fmt::Display for PrintableLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(['\n', '\t']) {
+            let text = part.trim_end_matches(['\n', '\t']);
+            write!(f, "{}{}", Printable(text), &part[text.len()..])?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.0.split(char::is_control).enumerate() {
+            if i > 0 {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}

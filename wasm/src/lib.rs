@@ -31,7 +31,7 @@ mod usage;
 
 pub use bytes::Bytes;
 pub use cost::{OperatorCost, VariableOperatorCost};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Printable, PrintableLines, Result};
 pub use initial::InitialRun;
 pub use module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,
