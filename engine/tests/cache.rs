@@ -3,8 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bimetal::middleware::{
+    Emitter, FunctionContext, FunctionMiddleware, Middleware, ModuleContext, ModuleMiddleware,
+    Operator, Refusal,
+};
 use bimetal::{Cache, CacheConfig, Config, Engine, Linker, Module, Result, Store};
 
 const ADD: &str = r#"(func (export "add") (param i32 i32) (result i32)
@@ -347,5 +352,87 @@ fn a_file_that_has_not_changed_is_not_read() -> Result<()> {
     assert_eq!(call(&load(false)?, "add", 2, 3)?, -1);
     fs::remove_file(&path)?;
     assert!(Module::from_file(&engine, &path).is_err());
+    Ok(())
+}
+
+/// Gives the offset of each `i32.const` instead of its value.
+#[derive(Debug)]
+struct Offsets(u8);
+
+impl Middleware for Offsets {
+    fn name(&self) -> &str {
+        "offsets"
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        vec![self.0]
+    }
+
+    fn module(&self, _: &mut ModuleContext<'_>) -> Result<Arc<dyn ModuleMiddleware>, Refusal> {
+        Ok(Arc::new(Offsets(self.0)))
+    }
+}
+
+impl ModuleMiddleware for Offsets {
+    fn function(
+        &self,
+        _: &mut FunctionContext<'_>,
+    ) -> Result<Box<dyn FunctionMiddleware>, Refusal> {
+        Ok(Box::new(Offsets(self.0)))
+    }
+}
+
+impl FunctionMiddleware for Offsets {
+    fn operator<'a>(
+        &mut self,
+        operator: Operator<'a>,
+        emitter: &mut Emitter<'a>,
+    ) -> Result<(), Refusal> {
+        let value = emitter.offset() as i32;
+        emitter.push(match operator {
+            Operator::I32Const { .. } => Operator::I32Const { value },
+            other => other,
+        });
+        Ok(())
+    }
+}
+
+/// Code is cached as its middleware made it, and what a middleware makes of a function may depend on
+/// more than the function.
+#[test]
+fn middleware_is_part_of_what_is_cached() -> Result<()> {
+    let folder = Folder::new("cache-middleware");
+    let cache = folder.cache();
+    let engine = |version: u8| {
+        let mut config = Config::new();
+        let middleware = Arc::new(Offsets(version));
+        config.cache(Some(cache.clone())).middleware(middleware);
+        Engine::new(&config)
+    };
+    let wat = |padding: &str| {
+        format!(
+            r#"(module (func {padding}) (func (export "where") (param i32 i32) (result i32)
+                (i32.const 7)))"#
+        )
+    };
+    let expected = |module: &Module| {
+        let bytes = &module.wasm().bytes;
+        bytes
+            .windows(2)
+            .rposition(|code| code == [0x41, 7])
+            .unwrap() as i32
+    };
+    for (version, padding, hits) in [
+        (1, "nop", 0),
+        (1, "nop", 1),
+        // Only the offset of the second function is another.
+        (1, "nop nop nop", 1),
+        (2, "nop", 1),
+        (2, "nop", 2),
+    ] {
+        let module = Module::new(&engine(version)?, wat(padding))?;
+        assert_eq!(call(&module, "where", 0, 0)?, expected(&module));
+        assert_eq!(cache.stats().hits, hits, "{version} {padding}");
+    }
     Ok(())
 }

@@ -106,6 +106,7 @@ impl Builder<'_> {
     }
 
     /// Counts an instruction.
+    #[inline]
     pub(super) fn charge(&mut self, operator: &Operator<'_>) {
         if let Some(fuel) = &mut self.fuel {
             fuel.pending += match &self.env.tunables.operator_cost {

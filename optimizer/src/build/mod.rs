@@ -433,7 +433,9 @@ impl<'a> Builder<'a> {
         if let Some(op) = numeric::plain(operator) {
             return self.plain(op);
         }
-        self.charge_variable(operator)?;
+        if self.fuel.is_some() {
+            self.charge_variable(operator)?;
+        }
         let done = self.memory_operator(operator)?
             || self.simd_operator(operator)?
             || self.table_operator(operator)?
