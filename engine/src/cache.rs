@@ -480,9 +480,8 @@ impl CacheSlot {
         let mut header = module.engine.image_header()?;
         header.globals = module.wasm().globals.len() as u32;
         let mut builder = ImageBuilder::new(module.wasm(), header);
-        match module.code.image() {
-            Some(image) => builder.keep_memory(image.image())?,
-            None => {}
+        if let Some(image) = module.code.image() {
+            builder.keep_memory(image.image())?;
         }
         for func in module.wasm().bodies.keys() {
             let known = present.as_ref().and_then(|image| image.function(func));
