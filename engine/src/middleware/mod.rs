@@ -11,7 +11,8 @@
 //! * A module is refused when it is loaded, also by an engine that compiles lazily.
 //! * Traps of what was emitted are at the offset of the instruction that it was emitted for.
 //! * Fuel is consumed by the module's instructions, not by what was emitted; but for what copies,
-//!   fills or grows by an operand, which costs as much per unit as in the module's own code.
+//!   fills or grows by an operand, which costs as much per unit as in the module's own code. So no
+//!   fuel ends a loop that was emitted: it has to end by itself.
 //! * Of several middlewares each sees what the one before it emitted.
 //!
 //! [`InstructionCounter`] is one. To meter by a cost table, use fuel with

@@ -10,7 +10,8 @@
 //! negative. While a function runs it is one more local ([`Var`]), loaded at the start and after
 //! calls, stored before whatever lets somebody else look: calls, returns, `unreachable`, checks. What
 //! is executed in a row is added up here and charged by one addition before control can leave it,
-//! or before a call. So a fault of the machine (a load that is out of bounds, a division by zero)
+//! or before a call. What does as much as an operand says (`memory.fill`) is charged and checked
+//! before it is done. So a fault of the machine (a load that is out of bounds, a division by zero)
 //! leaves the fuel as it was at the last of these points; it is the same each time.
 
 use bimetal_codegen::CompileError;
