@@ -48,10 +48,13 @@ impl<T: 'static> StoreInner<T> {
         impl<T: 'static> Drop for Taken<'_, T> {
             fn drop(&mut self) {
                 *self.0.call_hook() = self.1.take();
+                self.0.opaque_mut().externs.transit(false);
             }
         }
         // Taken out, since it gets the store.
         let hook = self.call_hook().take();
+        // Arguments or results of the call are raw now, so that nobody is seen to hold them.
+        self.opaque_mut().externs.transit(true);
         let mut taken = Taken(self, hook);
         match &mut taken.1 {
             Some(hook) => hook(StoreContextMut::from_inner(taken.0), what),

@@ -159,6 +159,7 @@ impl Func {
                 results.len()
             )));
         }
+        store.opaque().collect_if_due();
         let mut raw = vec![ValRaw::default(); params.len().max(results.len()).max(1)];
         for (i, (ty, param)) in ty.params().iter().zip(params).enumerate() {
             raw[i] = val_into_raw(store.opaque(), ty, param)
@@ -252,6 +253,7 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     ) -> Result<Results> {
         let func = self.func.checked(store.opaque())?;
         let raw = raw.as_mut();
+        store.opaque().collect_if_due();
         params.write(store.opaque(), raw)?;
         invoke(&mut store, func, self.trampoline, raw)?;
         Ok(read_results(store.opaque(), raw))

@@ -76,7 +76,7 @@ pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use linker::{InstancePre, Linker, UnknownImportError};
 pub use memory::{Memory, MemoryAccessError, SharedMemory};
 pub use module::{Module, ModuleExport, ModuleFunction, ResourcesRequired};
-pub use reference::{ExternRef, Ref};
+pub use reference::{ExternRef, OwnedRooted, Ref, RootScope};
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use symbols::FrameSymbol;
 pub use table::Table;

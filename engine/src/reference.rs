@@ -2,18 +2,27 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use bimetal_wasm::{HeapType, RefType};
 
+use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::func::Func;
-use crate::store::{AsContext, AsContextMut};
+use crate::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 use crate::val::Val;
 use crate::vm::{StoreId, StoreOpaque};
 
 /// A reference to a value of the host's, which wasm can hold and pass on but not look into.
 ///
-/// The value is kept until the store is dropped.
+/// The value is kept while wasm can reach it: in a table, a global, or while wasm is running. A
+/// reference that the host has keeps it as well:
+/// - one obtained inside of a host function, until the call into wasm that led there returns;
+/// - any other, until the [`RootScope`] that it was obtained in ends, or as long as the store if it
+///   was in none;
+/// - an [`OwnedRooted`], until that is dropped.
+///
+/// After that it goes at some time ([`Store::gc`](crate::Store::gc)), and using it is an error.
 ///
 /// ```
 /// use bimetal::{Engine, ExternRef, Store};
@@ -27,6 +36,7 @@ use crate::vm::{StoreId, StoreOpaque};
 pub struct ExternRef {
     store: StoreId,
     handle: u32,
+    generation: u32,
 }
 
 impl ExternRef {
@@ -40,9 +50,11 @@ impl ExternRef {
     ) -> Result<ExternRef> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
+        let (handle, generation) = store.new_extern(Box::new(value))?;
         Ok(ExternRef {
             store: store.id(),
-            handle: store.new_extern(Box::new(value))?,
+            handle,
+            generation,
         })
     }
 
@@ -52,11 +64,11 @@ impl ExternRef {
     /// If it belongs to another store.
     pub fn data<'a, T: 'static>(
         &self,
-        store: impl Into<crate::StoreContext<'a, T>>,
+        store: impl Into<StoreContext<'a, T>>,
     ) -> Result<&'a (dyn Any + Send + Sync)> {
         let store = store.into().opaque();
         let handle = self.checked(store)?;
-        store.extern_data(handle).ok_or_else(lost)
+        store.extern_data(handle, self.generation).ok_or_else(lost)
     }
 
     /// The value, mutably.
@@ -65,28 +77,158 @@ impl ExternRef {
     /// If it belongs to another store.
     pub fn data_mut<'a, T: 'static>(
         &self,
-        store: impl Into<crate::StoreContextMut<'a, T>>,
+        store: impl Into<StoreContextMut<'a, T>>,
     ) -> Result<&'a mut (dyn Any + Send + Sync)> {
         let (store, _) = store.into().split();
         let handle = self.checked(store)?;
-        store.extern_data_mut(handle).ok_or_else(lost)
+        store
+            .extern_data_mut(handle, self.generation)
+            .ok_or_else(lost)
     }
 
     pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<u32> {
         store.check(self.store, "external reference")?;
-        Ok(self.handle)
+        match store.has_extern(self.handle, self.generation) {
+            true => Ok(self.handle),
+            false => Err(lost()),
+        }
     }
 
     pub(crate) fn from_handle(store: &StoreOpaque, handle: u32) -> Option<ExternRef> {
         (handle != 0).then(|| ExternRef {
             store: store.id(),
             handle,
+            generation: store.obtain_extern(handle),
+        })
+    }
+
+    /// A handle that keeps the value until it, and all clones of it, are dropped.
+    ///
+    /// ```
+    /// use bimetal::{Engine, ExternRef, RootScope, Store};
+    ///
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let kept = {
+    ///     let mut scope = RootScope::new(&mut store);
+    ///     ExternRef::new(&mut scope, 7)?.to_owned_rooted(&mut scope)?
+    /// };
+    /// store.gc();
+    /// let reference = kept.to_rooted(&mut store)?;
+    /// assert_eq!(reference.data(&store)?.downcast_ref(), Some(&7));
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the value is gone, or of another store.
+    pub fn to_owned_rooted(&self, mut store: impl AsContextMut) -> Result<OwnedRooted<ExternRef>> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        let handle = self.checked(store)?;
+        let owner = match store.externs.owner(handle).upgrade() {
+            Some(owner) => owner,
+            None => {
+                let owner = Arc::new(());
+                store.externs.set_owner(handle, Arc::downgrade(&owner));
+                owner
+            }
+        };
+        Ok(OwnedRooted {
+            reference: *self,
+            _owner: owner,
         })
     }
 }
 
+/// A handle that keeps what it refers to: [`ExternRef::to_owned_rooted`].
+#[derive(Clone, Debug)]
+pub struct OwnedRooted<T> {
+    reference: T,
+    _owner: Arc<()>,
+}
+
+impl OwnedRooted<ExternRef> {
+    /// The reference, which is held by the current [`RootScope`] as well.
+    ///
+    /// # Errors
+    /// If it is of another store.
+    pub fn to_rooted(&self, mut store: impl AsContextMut) -> Result<ExternRef> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque();
+        store.obtain_extern(self.reference.checked(store)?);
+        Ok(self.reference)
+    }
+}
+
+/// A scope for references that the host obtains: those obtained in it, of the store that it
+/// borrows, do not keep their values once it ends.
+///
+/// ```
+/// use bimetal::{Engine, ExternRef, RootScope, Store};
+///
+/// let mut store = Store::new(&Engine::default(), ());
+/// let reference = {
+///     let mut scope = RootScope::new(&mut store);
+///     let reference = ExternRef::new(&mut scope, "for a while")?;
+///     assert!(reference.data(&scope).is_ok());
+///     reference
+/// };
+/// store.gc();
+/// assert!(reference.data(&store).is_err());
+/// # Ok::<(), bimetal::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RootScope<C: AsContextMut> {
+    store: C,
+    scope: u64,
+}
+
+impl<C: AsContextMut> RootScope<C> {
+    /// Begins a scope, inside of the current one.
+    pub fn new(mut store: C) -> RootScope<C> {
+        let scope = store.as_context_mut().opaque().externs.open_scope();
+        RootScope { store, scope }
+    }
+}
+
+impl<C: AsContextMut> Drop for RootScope<C> {
+    fn drop(&mut self) {
+        let mut store = self.store.as_context_mut();
+        store.opaque().externs.close_scope(self.scope);
+    }
+}
+
+impl<C: AsContextMut> AsContext for RootScope<C> {
+    type Data = C::Data;
+
+    fn as_context(&self) -> StoreContext<'_, C::Data> {
+        self.store.as_context()
+    }
+}
+
+impl<C: AsContextMut> AsContextMut for RootScope<C> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, C::Data> {
+        self.store.as_context_mut()
+    }
+}
+
+macro_rules! gc {
+    ($($store:ty)*) => {
+        $(impl<T: 'static> $store {
+            /// Drops the values of external references that nothing can reach any more, see
+            /// [`ExternRef`]. It happens by itself when there are twice as many values as were left
+            /// the last time and wasm is called. Nothing happens while wasm of this store is
+            /// running, as in a host function: what its frames hold is not known.
+            pub fn gc(&mut self) {
+                self.as_context_mut().opaque().collect();
+            }
+        })*
+    };
+}
+
+gc!(Store<T> StoreContextMut<'_, T> Caller<'_, T>);
+
 fn lost() -> Error {
-    Error::usage("this external reference was never made")
+    Error::usage("the value of this external reference is gone: nothing held it")
 }
 
 impl fmt::Debug for ExternRef {

@@ -122,6 +122,14 @@ impl InstanceData {
         self.exported_memory
     }
 
+    /// The raw external references in element segments.
+    pub(super) fn extern_elements(&self) -> impl Iterator<Item = u64> + '_ {
+        let segments = self.module.wasm().elements.values().zip(&self.elements);
+        segments
+            .filter(|(segment, _)| segment.ty == bimetal_wasm::RefType::EXTERNREF)
+            .flat_map(|(_, values)| values.iter().flatten().copied())
+    }
+
     /// The instance of a context.
     ///
     /// # Safety

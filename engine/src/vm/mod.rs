@@ -21,6 +21,7 @@ mod call_hook;
 mod code;
 mod const_eval;
 mod contents;
+mod externs;
 mod fiber;
 mod host;
 mod host_async;

@@ -9,6 +9,7 @@ use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use bimetal_wasm::GlobalType;
 use cranelift_entity::{PrimaryMap, entity_impl};
 
+use super::externs::Externs;
 use super::fiber::Current;
 use super::host::HostFuncInstance;
 use super::instance::{InstanceData, InstanceId};
@@ -155,7 +156,7 @@ pub struct StoreOpaque {
     pub(super) globals: PrimaryMap<GlobalId, Global>,
     pub(super) instances: PrimaryMap<InstanceId, InstanceData>,
     pub(super) host_funcs: Vec<HostFuncInstance>,
-    externs: Vec<Box<dyn Any + Send + Sync>>,
+    pub(crate) externs: Externs,
     pending: Option<Pending>,
 }
 
@@ -205,7 +206,7 @@ impl StoreOpaque {
             globals: PrimaryMap::new(),
             instances: PrimaryMap::new(),
             host_funcs: Vec::new(),
-            externs: Vec::new(),
+            externs: Externs::default(),
             pending: None,
         }
     }
@@ -370,28 +371,6 @@ impl StoreOpaque {
         unsafe { (*self.globals[id].def.as_ptr()).bytes = bytes }
     }
 
-    /// Keeps a host value for an externref; the result is its handle, never 0.
-    pub(crate) fn new_extern(&mut self, value: Box<dyn Any + Send + Sync>) -> Result<u32> {
-        let handle = u32::try_from(self.externs.len() + 1).map_err(|_| {
-            Error::of(
-                crate::ErrorKind::Limit,
-                "this store holds too many external references",
-            )
-        })?;
-        self.externs.push(value);
-        Ok(handle)
-    }
-
-    pub(crate) fn extern_data(&self, handle: u32) -> Option<&(dyn Any + Send + Sync)> {
-        let index = (handle as usize).checked_sub(1)?;
-        self.externs.get(index).map(|value| &**value)
-    }
-
-    pub(crate) fn extern_data_mut(&mut self, handle: u32) -> Option<&mut (dyn Any + Send + Sync)> {
-        let index = (handle as usize).checked_sub(1)?;
-        self.externs.get_mut(index).map(|value| &mut **value)
-    }
-
     /// A funcref out of its raw form, as wasm of this store gave it.
     ///
     /// # Safety
@@ -408,7 +387,7 @@ impl Drop for StoreOpaque {
         // User values may run code when dropped, but none that can reach this store.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
             self.pending = None;
-            self.externs.clear();
+            self.externs = Externs::default();
         }));
         self.memories.clear();
         self.tables.clear();

@@ -100,7 +100,7 @@ impl Table {
         }
     }
 
-    fn holds_funcs(&self) -> bool {
+    pub(super) fn holds_funcs(&self) -> bool {
         matches!(
             self.ty.element.heap,
             HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)

@@ -1,0 +1,233 @@
+//! External references: values of the host's that wasm holds, and when they go.
+//!
+//! Wasm sees a value's number. A value lives while wasm can reach it (a table, global or element
+//! segment holds its number) or the host holds it: handles that were obtained while no wasm was
+//! running keep it until their root scope ends, the store itself if there is none; handles obtained
+//! inside of a host function keep it until the outermost call returns, since nothing is collected
+//! before. Numbers are used again, so handles have a generation and are checked.
+//!
+//! Nothing is collected while wasm is on the stack: its frames hold numbers that nobody sees.
+
+use std::any::Any;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::store::StoreOpaque;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Collections are not worth while below so many values.
+const FEW: usize = 1024;
+
+/// Not held by the host.
+const NOT_HELD: u64 = u64::MAX;
+
+/// The values of a store.
+pub(crate) struct Externs {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    live: usize,
+    /// Serial numbers of the open root scopes, outermost first. The store's own, 0, is not there.
+    scopes: Vec<u64>,
+    last_scope: u64,
+    /// How many values make the next collection.
+    next_collection: usize,
+    /// Raw references are on their way between host and wasm: nothing may be collected.
+    in_transit: u32,
+}
+
+struct Slot {
+    value: Option<Box<dyn Any + Send + Sync>>,
+    generation: u32,
+    /// The outermost root scope that holds it.
+    held: AtomicU64,
+    /// What owned handles share.
+    owner: Weak<()>,
+}
+
+impl Default for Externs {
+    fn default() -> Self {
+        Externs {
+            slots: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            scopes: Vec::new(),
+            last_scope: 0,
+            next_collection: FEW,
+            in_transit: 0,
+        }
+    }
+}
+
+impl Externs {
+    fn slot(&self, handle: u32, generation: u32) -> Option<&Slot> {
+        let slot = self.slots.get((handle as usize).checked_sub(1)?)?;
+        (slot.generation == generation && slot.value.is_some()).then_some(slot)
+    }
+
+    fn is_open(&self, scope: u64) -> bool {
+        scope == 0 || self.scopes.contains(&scope)
+    }
+
+    /// Has the current root scope hold it, unless one further out does.
+    fn hold(&self, slot: &Slot) {
+        if !self.is_open(slot.held.load(Ordering::Relaxed)) {
+            let scope = self.scopes.last().copied().unwrap_or(0);
+            slot.held.store(scope, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn open_scope(&mut self) -> u64 {
+        self.last_scope += 1;
+        self.scopes.push(self.last_scope);
+        self.last_scope
+    }
+
+    /// Ends a root scope, and those that were opened in it.
+    pub(crate) fn close_scope(&mut self, scope: u64) {
+        if let Some(at) = self.scopes.iter().position(|&open| open == scope) {
+            self.scopes.truncate(at);
+        }
+    }
+
+    /// Until this is called with `false` as often, nothing is collected.
+    pub(crate) fn transit(&mut self, begins: bool) {
+        match begins {
+            true => self.in_transit += 1,
+            false => self.in_transit = self.in_transit.saturating_sub(1),
+        }
+    }
+
+    pub(crate) fn set_owner(&mut self, handle: u32, owner: Weak<()>) {
+        self.slots[handle as usize - 1].owner = owner;
+    }
+
+    pub(crate) fn owner(&self, handle: u32) -> &Weak<()> {
+        &self.slots[handle as usize - 1].owner
+    }
+}
+
+impl StoreOpaque {
+    /// Keeps a host value for an externref: its handle, never 0, and generation.
+    pub(crate) fn new_extern(&mut self, value: Box<dyn Any + Send + Sync>) -> Result<(u32, u32)> {
+        let handle = match self.externs.free.pop() {
+            Some(handle) => handle,
+            None => {
+                let handle = u32::try_from(self.externs.slots.len() + 1).map_err(|_| {
+                    Error::of(
+                        ErrorKind::Limit,
+                        "this store holds too many external references",
+                    )
+                })?;
+                self.externs.slots.push(Slot {
+                    value: None,
+                    generation: 0,
+                    held: AtomicU64::new(NOT_HELD),
+                    owner: Weak::new(),
+                });
+                handle
+            }
+        };
+        self.externs.live += 1;
+        let slot = &mut self.externs.slots[handle as usize - 1];
+        slot.value = Some(value);
+        let generation = slot.generation;
+        self.obtain_extern(handle);
+        Ok((handle, generation))
+    }
+
+    /// The generation of a handle that wasm gave to the host, which holds it from now on.
+    pub(crate) fn obtain_extern(&self, handle: u32) -> u32 {
+        let Some(slot) = self.externs.slots.get((handle as usize).wrapping_sub(1)) else {
+            return 0;
+        };
+        if !self.is_running() {
+            self.externs.hold(slot);
+        }
+        slot.generation
+    }
+
+    /// Whether the value of a handle is still there.
+    pub(crate) fn has_extern(&self, handle: u32, generation: u32) -> bool {
+        self.externs.slot(handle, generation).is_some()
+    }
+
+    pub(crate) fn extern_data(
+        &self,
+        handle: u32,
+        generation: u32,
+    ) -> Option<&(dyn Any + Send + Sync)> {
+        self.externs.slot(handle, generation)?.value.as_deref()
+    }
+
+    pub(crate) fn extern_data_mut(
+        &mut self,
+        handle: u32,
+        generation: u32,
+    ) -> Option<&mut (dyn Any + Send + Sync)> {
+        self.externs.slot(handle, generation)?;
+        self.externs.slots[handle as usize - 1].value.as_deref_mut()
+    }
+
+    /// Whether wasm of this store is on the stack.
+    fn is_running(&self) -> bool {
+        // SAFETY: the context lives as long as the store, and its code is not running right now.
+        unsafe { (*self.context().as_ptr()).entry_fp != 0 }
+    }
+
+    /// Collects if there are twice as many values as after the last collection. Called before an
+    /// outermost call, while no reference is on its way.
+    #[inline]
+    pub(crate) fn collect_if_due(&mut self) {
+        if self.externs.live >= self.externs.next_collection {
+            self.collect();
+        }
+    }
+
+    /// Drops the values that neither wasm nor the host can reach. Nothing while wasm is running.
+    #[cold]
+    pub(crate) fn collect(&mut self) {
+        if self.is_running() || self.externs.in_transit > 0 {
+            return;
+        }
+        let mut reached = vec![false; self.externs.slots.len()];
+        let mut reach = |raw: u64| {
+            // Null is 0.
+            if let Some(reached) = reached.get_mut((raw as usize).wrapping_sub(1)) {
+                *reached = true;
+            }
+        };
+        for table in self.tables.values().filter(|table| !table.holds_funcs()) {
+            table.raw().iter().copied().for_each(&mut reach);
+        }
+        for (id, global) in self.globals.iter() {
+            if global.ty.content == bimetal_wasm::ValType::EXTERNREF {
+                let [a, b, c, d, ..] = self.global_get(id);
+                reach(u64::from(u32::from_le_bytes([a, b, c, d])));
+            }
+        }
+        for instance in self.instances.values() {
+            instance.extern_elements().for_each(&mut reach);
+        }
+
+        let mut dropped = Vec::new();
+        for (i, slot) in self.externs.slots.iter_mut().enumerate() {
+            let held = slot.held.load(Ordering::Relaxed);
+            let held = held == 0 || self.externs.scopes.contains(&held);
+            if reached[i] || held || slot.owner.strong_count() > 0 {
+                continue;
+            }
+            let Some(value) = slot.value.take() else {
+                continue;
+            };
+            dropped.push(value);
+            slot.held = AtomicU64::new(NOT_HELD);
+            slot.owner = Weak::new();
+            slot.generation = slot.generation.wrapping_add(1);
+            self.externs.free.push(i as u32 + 1);
+        }
+        self.externs.live -= dropped.len();
+        self.externs.next_collection = FEW.max(self.externs.live * 2);
+        // What runs when they are dropped finds the store in order, even if it panics.
+        drop(dropped);
+    }
+}
