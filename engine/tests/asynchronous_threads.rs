@@ -141,8 +141,8 @@ fn a_thousand_programs_that_loop_for_ever_end_at_their_deadlines_on_two_threads(
                             timeout(Duration::from_millis(10), call).await.is_err(),
                         );
                     }
-                    // … or as the program of a store that may run for ten epochs.
-                    let mut epochs = 10;
+                    // … or as the program of a store that may run for three epochs.
+                    let mut epochs = 3;
                     store.epoch_deadline_callback(move |_| {
                         epochs -= 1;
                         Ok(match epochs {
