@@ -169,11 +169,6 @@ impl Val {
         }
     }
 
-    #[doc(hidden)]
-    pub fn default_of(ty: &ValType) -> Val {
-        Val::zero(ty)
-    }
-
     /// Zero or null, also where null is no value of the type: to be overwritten.
     pub(crate) fn zero(ty: &ValType) -> Val {
         match ty {

@@ -343,7 +343,7 @@ impl World<'_> {
                 let mutability = *u.choose(&[Mutability::Var, Mutability::Const])?;
                 let init = match u.ratio(1, 4)? {
                     true => val(u, &self.handles)?,
-                    false => Val::default_of(&content),
+                    false => uses::zero(&content),
                 };
                 Global::new(store, GlobalType::new(content, mutability), init).map(Extern::from)
             }

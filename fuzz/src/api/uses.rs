@@ -22,6 +22,11 @@ pub(super) fn same_kind(a: &ExternType, b: &ExternType) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
+/// Zero or null.
+pub(super) fn zero(ty: &ValType) -> Val {
+    Val::default_for_ty(ty).unwrap_or(Val::null_func_ref())
+}
+
 /// Any value, also of any store.
 pub(super) fn val(u: &mut Unstructured<'_>, handles: &[Handle]) -> ArbitraryResult<Val> {
     let ty = *u.choose(TYPES)?;
@@ -32,11 +37,11 @@ pub(super) fn val(u: &mut Unstructured<'_>, handles: &[Handle]) -> ArbitraryResu
         ValType::F32 => Val::F32(number as u32),
         ValType::F64 => Val::F64(number),
         ValType::V128 => Val::V128(V128::from(u128::from(number) << 7)),
-        _ if handles.is_empty() => Val::default_of(&ty),
+        _ if handles.is_empty() => zero(&ty),
         _ => match u.choose(handles)?.item {
             Item::Ref(value) => value.into(),
             Item::Extern(Extern::Func(func)) => func.into(),
-            _ => Val::default_of(&ty),
+            _ => zero(&ty),
         },
     })
 }
@@ -55,7 +60,7 @@ pub(super) fn arguments(
             args.push(match value.ty() == ty || u.ratio(1, 16)? {
                 true => value,
                 false if ty == ValType::I32 => Val::I32(u.int_in_range(-2..=9)?),
-                false => Val::default_of(&ty),
+                false => zero(&ty),
             });
         }
     }
@@ -64,7 +69,7 @@ pub(super) fn arguments(
 
 /// Room for what a function of this type returns.
 pub(super) fn results_of(ty: &FuncType) -> Vec<Val> {
-    ty.results().map(|ty| Val::default_of(&ty)).collect()
+    ty.results().map(|ty| zero(&ty)).collect()
 }
 
 pub(super) fn call(store: &mut Store<Data>, func: Func, args: &[Val]) -> Result<bool, String> {
