@@ -4,7 +4,7 @@
 //! structure's constants). Pointers are raw and owned by the engine; nothing here dereferences.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
 /// The fixed start of every instance context; the variable part follows as
 /// [`VmOffsets`](crate::VmOffsets) lays it out.
@@ -79,9 +79,10 @@ pub struct VmStoreContext {
     /// A function whose stack pointer would be below this traps. [`Self::INTERRUPTED`], which every
     /// stack pointer is below, if it is to see to `interrupt` first.
     pub stack_limit: AtomicUsize,
-    /// Not zero when something wants wasm code to call the builtin `interrupt`. Written by any
-    /// thread.
-    pub interrupt: AtomicU32,
+    /// Not zero when something wants wasm code to call the builtin `interrupt`, and then above all
+    /// addresses of this context ([`Self::LOWEST_WISH`]): code may compare it with either. Written by
+    /// any thread.
+    pub interrupt: AtomicU64,
     /// Fuel consumed minus fuel given: runs out at ≥ 0. Unused while fuel is off.
     pub fuel: i64,
     /// Frame pointer of the newest wasm frame, at its last exit to the host; or of the trampoline
@@ -105,6 +106,8 @@ pub struct VmStoreContext {
 }
 
 impl VmStoreContext {
+    /// What `interrupt` is at least, when it is not zero.
+    pub const LOWEST_WISH: u64 = 1 << 62;
     /// A `stack_limit` above all stacks, with room above for the frame's size that is added to it.
     pub const INTERRUPTED: usize = 1 << (usize::BITS - 1);
     /// Offset of `stack_limit`.
@@ -296,9 +299,9 @@ impl ValRaw {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct NativeReturn {
+    /// The bits of the only result, zero-extended. After an error, the context of the caller: so the
+    /// trampoline need not keep it. It comes first because wasm's result comes in that register too.
+    pub value: u64,
     /// 0 on success; else an error was put into the store.
     pub status: u64,
-    /// The bits of the only result, zero-extended. After an error, the context of the caller: so the
-    /// trampoline need not keep it.
-    pub value: u64,
 }

@@ -254,7 +254,7 @@ impl HostCall {
         let code = b.load(POINTER, host, VmHostContext::NATIVE);
         let signature = b.cur.func.import_signature(self.signature);
         let call = b.cur.ins().call_indirect(signature, code, &self.arguments);
-        let (status, value) = match self.memory_return {
+        let (value, status) = match self.memory_return {
             Some(slot) => (b.load(types::I64, slot, 0), b.load(types::I64, slot, 8)),
             None => {
                 let results = b.cur.func.dfg.inst_results(call);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::ErrorKind;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread;
 
@@ -58,7 +58,7 @@ impl Registers {
 fn store_context() -> VmStoreContext {
     VmStoreContext {
         stack_limit: AtomicUsize::new(0),
-        interrupt: AtomicU32::new(0),
+        interrupt: AtomicU64::new(0),
         fuel: 0,
         exit_fp: 0,
         exit_pc: 0,

@@ -13,7 +13,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bimetal_abi::{TrapCode, Tunables, VmContextHeader, VmStoreContext};
@@ -26,12 +26,12 @@ use crate::store::StoreInner;
 
 /// The flag's bits: why to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u64)]
 pub(crate) enum Wish {
     /// The deadline has passed. Stays until there is another deadline.
-    Deadline = 1,
+    Deadline = VmStoreContext::LOWEST_WISH,
     /// Somebody said so, once.
-    Handle = 2,
+    Handle = VmStoreContext::LOWEST_WISH << 1,
 }
 
 /// Reaches a store from any thread.
@@ -59,7 +59,7 @@ impl Signal {
     }
 
     /// Gives the flag and the limits, present and proper.
-    fn with(&self, f: impl FnOnce(&AtomicU32, Option<(&AtomicUsize, &AtomicUsize)>)) {
+    fn with(&self, f: impl FnOnce(&AtomicU64, Option<(&AtomicUsize, &AtomicUsize)>)) {
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(context) = *context else { return };
         let context = context.as_ptr();
@@ -87,7 +87,7 @@ impl Signal {
     fn raise_counting(&self, wish: Wish, others: u64) {
         self.with(|flag, limits| {
             self.raised.fetch_add(others, Ordering::Relaxed);
-            flag.fetch_or(wish as u32, Ordering::AcqRel);
+            flag.fetch_or(wish as u64, Ordering::AcqRel);
             if let Some((limit, _)) = limits {
                 limit.store(VmStoreContext::INTERRUPTED, Ordering::Release);
             }
@@ -97,7 +97,7 @@ impl Signal {
     /// By who has the store.
     pub(crate) fn lower(&self, wish: Wish) {
         self.with(|flag, limits| {
-            let left = flag.fetch_and(!(wish as u32), Ordering::AcqRel) & !(wish as u32);
+            let left = flag.fetch_and(!(wish as u64), Ordering::AcqRel) & !(wish as u64);
             if let Some((limit, own)) = limits.filter(|_| left == 0) {
                 limit.store(own.load(Ordering::Relaxed), Ordering::Release);
             }
@@ -284,12 +284,12 @@ unsafe fn answer(context: *mut VmStoreContext) -> Result<()> {
     // the embedder's callback with the whole of it.
     unsafe {
         let wishes = (*context).interrupt.load(Ordering::Acquire);
-        if wishes & Wish::Handle as u32 != 0 {
+        if wishes & Wish::Handle as u64 != 0 {
             let signal = StoreOpaque::from_context(context).signal();
             signal.lower(Wish::Handle);
             return Err(Error::new(TrapCode::Interrupt));
         }
-        if wishes & Wish::Deadline as u32 != 0 {
+        if wishes & Wish::Deadline as u64 != 0 {
             let store = (*context).store;
             let at_deadline = (*store.cast::<StoreOpaque>()).metering.at_deadline;
             if let Some((pause, ticks)) = at_deadline(store)? {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use bimetal_wasm::GlobalType;
@@ -170,7 +170,7 @@ impl StoreOpaque {
     pub(crate) fn new<T: 'static>(engine: &Engine) -> StoreOpaque {
         let context = NonNull::from(Box::leak(Box::new(VmStoreContext {
             stack_limit: AtomicUsize::new(0),
-            interrupt: AtomicU32::new(0),
+            interrupt: AtomicU64::new(0),
             fuel: 0,
             exit_fp: 0,
             exit_pc: 0,

@@ -5,7 +5,7 @@
 //! all registers, so that the hot path is free to use them.
 
 use bimetal_abi::{Builtin, VmStoreContext};
-use bimetal_codegen::CompileError;
+use bimetal_codegen::{Arch, CompileError};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlags, Opcode, Value, types};
 
@@ -46,7 +46,13 @@ impl Lower<'_> {
     fn interrupt_check(&mut self) {
         let store = self.vm_pointer(Pointer::Store);
         let flags = self.flags.mutable(self.cur.func, Region::Interrupt);
-        let wanted = self.load(types::I32, flags, store, VmStoreContext::INTERRUPT);
+        let mut wanted = self.load(types::I64, flags, store, VmStoreContext::INTERRUPT);
+        if self.isa.arch == Arch::X86_64 {
+            // One instruction compares a register with memory, but zero is in no register: the
+            // pointer is, which only a wish is above.
+            let above = IntCC::UnsignedLessThan;
+            wanted = self.cur.ins().icmp(above, store, wanted);
+        }
         let (stop, go_on) = (self.new_block(), self.new_block());
         self.cur.ins().brif(wanted, stop, &[], go_on, &[]);
         self.on_cold_path(stop, |lower| {
