@@ -57,6 +57,8 @@ fn execute() {
             "calls: host error",
             "calls of host functions",
             "entries and iterations",
+            "instructions counted",
+            "suspensions",
         ],
     );
 }
@@ -84,6 +86,9 @@ fn api() {
             "fuel was set",
             "interrupts",
             "limiters",
+            "hooks",
+            "asynchronous calls: true",
+            "asynchronous calls: given up",
         ],
     );
 }

@@ -9,7 +9,7 @@ use arbitrary::{Result as ArbitraryResult, Unstructured};
 use bimetal::{Caller, Error, Extern, Func, Instance, Store, Val};
 
 use super::uses::{arguments, results_of};
-use super::{Boom, Data, Handle, Item, World};
+use super::{Boom, Data, Handle, Item, PANICS, World};
 use crate::Notes;
 
 /// Is pending once.
@@ -159,7 +159,7 @@ impl World<'_> {
             }
             Ok((Some(worked), what)) => notes.count(&format!("{what}: {worked}")),
             Ok((None, what)) => notes.count(&format!("{what}: given up")),
-            Err(panic) if panic.is::<Boom>() => notes.count("panics of the host's"),
+            Err(panic) if panic.is::<Boom>() => notes.count(PANICS),
             Err(_) if !own => notes.count("documented panics"),
             Err(panic) => resume_unwind(panic),
         }

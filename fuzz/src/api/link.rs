@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use arbitrary::{Result as ArbitraryResult, Unstructured};
 use bimetal::{Caller, Error, FuncType, Linker, Val, ValType};
 
-use super::{Boom, Data, Item, World};
+use super::{Boom, Data, Item, PANICS, World};
 use crate::Notes;
 
 const MODULE_NAMES: &[&str] = &["h", "h", "h", "x", ""];
@@ -33,7 +33,10 @@ impl World<'_> {
             outcome = match made {
                 Ok(outcome) => outcome,
                 // A start function may call a host function that panics.
-                Err(panic) if panic.is::<Boom>() => Ok(Ok(())),
+                Err(panic) if panic.is::<Boom>() => {
+                    notes.count(PANICS);
+                    Ok(Ok(()))
+                }
                 Err(panic) => resume_unwind(panic),
             };
             if !matches!(outcome, Ok(Ok(()))) {

@@ -87,6 +87,10 @@ struct Data {
     calls: u64,
     /// How many asynchronous host functions have begun and not ended.
     waiting: u64,
+    /// How many borders between host and wasm have been crossed, less those crossed back.
+    inside: i64,
+    /// Whether that must be none between the steps of a case.
+    balanced: bool,
     limits: StoreLimits,
 }
 
@@ -149,10 +153,13 @@ impl Target for Api {
         let mut u = Unstructured::new(input);
         let outcome = crate::runner::attempt(|| {
             while !u.is_empty() && world.log.len() < 100 {
+                let panics = notes.counts.get(PANICS).copied();
                 match world.step(&mut u, notes) {
                     Ok(outcome) => outcome?,
                     Err(_) => break,
                 }
+                let panicked = notes.counts.get(PANICS).copied() != panics;
+                world.balance(panicked)?;
             }
             Ok(())
         });
@@ -178,7 +185,24 @@ struct World<'a> {
 /// What a host function panics with.
 struct Boom;
 
+const PANICS: &str = "panics of the host's";
+
 impl World<'_> {
+    /// Whether the hooks were told of as many ways back as there were ways. A panic crosses no
+    /// border.
+    fn balance(&mut self, panicked: bool) -> Result<(), String> {
+        for live in &mut self.stores {
+            let data = live.store.data_mut();
+            if panicked {
+                data.balanced = false;
+            }
+            if data.balanced && data.inside != 0 {
+                return Err(format!("store {}: {} not told of", live.id, data.inside));
+            }
+        }
+        Ok(())
+    }
+
     /// The outer error is the end of the input.
     fn step(
         &mut self,
@@ -299,7 +323,10 @@ impl World<'_> {
         }));
         let made = match made {
             Ok(made) => made,
-            Err(panic) if panic.is::<Boom>() => return Ok(Ok(())),
+            Err(panic) if panic.is::<Boom>() => {
+                notes.count(PANICS);
+                return Ok(Ok(()));
+            }
             Err(panic) => resume_unwind(panic),
         };
         Ok(match made {
@@ -459,15 +486,18 @@ impl World<'_> {
                     Ok(Ok(())) => world.instantiate(at, &mut u, &mut notes),
                     other => other,
                 };
-                (outcome, world.stores)
+                (outcome, world.stores, notes.counts.contains_key(PANICS))
             });
             let mine = match self.stores.is_empty() {
                 true => Ok(Ok(())),
                 false => self.instantiate(0, u, notes),
             };
             match other.join() {
-                Ok((theirs, stores)) => {
+                Ok((theirs, stores, panicked)) => {
                     self.stores.extend(stores);
+                    if panicked {
+                        notes.count(PANICS);
+                    }
                     // To have run out of bytes is no failure.
                     match (mine, theirs) {
                         (Ok(Err(error)), _) | (_, Ok(Err(error))) => Ok(Err(error)),
@@ -534,7 +564,7 @@ impl World<'_> {
             }
             Ok(Err(error)) => Err(error),
             Err(panic) if panic.is::<Boom>() && own => {
-                notes.count("panics of the host's");
+                notes.count(PANICS);
                 Ok(())
             }
             Err(_) if !own => {

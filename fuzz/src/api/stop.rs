@@ -1,7 +1,7 @@
-//! What stops programs: fuel, deadlines, interrupts, limits.
+//! What stops programs, and who is told of them: fuel, deadlines, interrupts, limits, hooks.
 
 use arbitrary::{Result as ArbitraryResult, Unstructured};
-use bimetal::{Error, StoreLimitsBuilder, UpdateDeadline};
+use bimetal::{CallHook, Error, StoreLimitsBuilder, UpdateDeadline};
 
 use super::World;
 use crate::Notes;
@@ -16,7 +16,7 @@ impl World<'_> {
     ) -> ArbitraryResult<Result<(), String>> {
         let live = &mut self.stores[at];
         let store = &mut live.store;
-        let what = u.int_in_range(0..=8)?;
+        let what = u.int_in_range(0..=10)?;
         let number = u.int_in_range(0..=5000)?;
         self.log
             .push(format!("stop {what} {number} in store {}", live.id));
@@ -50,6 +50,25 @@ impl World<'_> {
                     }
                     notes.count("interrupts");
                 }
+            }
+            7 | 8 => {
+                // Each border is crossed both ways, unless a hook itself fails.
+                let fails = number.is_multiple_of(4);
+                let data = store.data_mut();
+                (data.inside, data.balanced) = (0, !fails);
+                store.call_hook(move |mut store, what| {
+                    let data = store.data_mut();
+                    data.calls += 1;
+                    data.inside += match what {
+                        CallHook::CallingWasm | CallHook::CallingHost => 1,
+                        CallHook::ReturningFromWasm | CallHook::ReturningFromHost => -1,
+                    };
+                    match fails && (data.calls + number).is_multiple_of(5) {
+                        true => Err(Error::msg("the hook refuses")),
+                        false => Ok(()),
+                    }
+                });
+                notes.count("hooks");
             }
             _ => {
                 let limits = StoreLimitsBuilder::new()
