@@ -265,3 +265,23 @@ fn linking_errors_name_the_import() {
         .unwrap_err();
     assert!(error.to_string().contains("defined twice"), "{error}");
 }
+
+#[test]
+fn an_imported_start_function_is_called_by_the_instance() -> Result<()> {
+    let engine = Engine::default();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "h" "f" (func $f)) (memory (export "m") 2) (start $f))"#,
+    )?;
+    let mut store = Store::new(&engine, 0);
+    let f = Func::wrap(&mut store, |mut caller: Caller<'_, u64>| {
+        let memory = caller.get_export("m").and_then(|item| item.into_memory());
+        *caller.data_mut() = memory.map_or(0, |memory| memory.size(&caller));
+    });
+    Instance::new(&mut store, &module, &[f.into()])?;
+    assert_eq!(*store.data(), 2);
+    // The host calls for nobody.
+    f.typed::<(), ()>(&store)?.call(&mut store, ())?;
+    assert_eq!(*store.data(), 0);
+    Ok(())
+}

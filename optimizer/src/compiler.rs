@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use bimetal_codegen::{
-    CompileError, Compiler, Dump, DumpSet, FunctionCode, ModuleEnv, Scratch, Settings, Target,
-    Trampoline, TrampolineCode,
+    CompileError, Compiler, Dump, DumpSet, FunctionCode, ModuleEnv, OptLevel, Scratch, Settings,
+    Target, Trampoline, TrampolineCode,
 };
 use bimetal_wasm::DefinedFuncIndex;
 use cranelift_codegen::Context;
@@ -27,7 +28,15 @@ use crate::{passes, trampoline};
 pub struct Optimizer {
     isa: Isa,
     settings: Settings,
+    target: Target,
+    /// For functions with [`DEEP`] loops.
+    deep: OnceLock<Isa>,
 }
+
+/// Cranelift's optimizer walks all loops that an instruction is in for each of them, so that its
+/// time grows with the cube of the depth: three thousand loops, in 34 kB of wasm, took it 19
+/// seconds. Functions that are deeper than this go without it. None that somebody wrote is.
+const DEEP: u32 = 250;
 
 impl Optimizer {
     /// A compiler for `target`.
@@ -40,7 +49,25 @@ impl Optimizer {
         Ok(Optimizer {
             isa: Isa::new(target, &settings)?,
             settings,
+            target: target.clone(),
+            deep: OnceLock::new(),
         })
+    }
+
+    /// How code is generated for a function.
+    fn isa_for(&self, graph: &Graph) -> Result<&Isa, CompileError> {
+        if graph.loop_depth <= DEEP || self.settings.opt_level == OptLevel::None {
+            return Ok(&self.isa);
+        }
+        if let Some(isa) = self.deep.get() {
+            return Ok(isa);
+        }
+        let settings = Settings {
+            opt_level: OptLevel::None,
+            ..self.settings.clone()
+        };
+        let isa = Isa::new(&self.target, &settings)?;
+        Ok(self.deep.get_or_init(|| isa))
     }
 }
 
@@ -153,8 +180,9 @@ impl Optimizer {
             emit,
             ..
         } = memory;
-        lower(&self.isa, env, func, graph, &mut context.func, scratch)?;
-        emit::compile(context, &*self.isa.target)?;
+        let isa = self.isa_for(graph)?;
+        lower(isa, env, func, graph, &mut context.func, scratch)?;
+        emit::compile(context, &*isa.target)?;
         let locate = |number: u32| {
             let site = graph.site_info(SiteId::from_u32(number));
             WasmLocation {
@@ -167,7 +195,7 @@ impl Optimizer {
             locate: &locate,
             nodes: &graph.inline_nodes,
         };
-        emit::function(context, &*self.isa.target, &provenance, emit)
+        emit::function(context, &*isa.target, &provenance, emit)
     }
 }
 
@@ -239,8 +267,9 @@ impl Compiler for Optimizer {
                 return Ok(dumps);
             }
             let context = &mut memory.context;
+            let isa = self.isa_for(&memory.graph)?;
             lower(
-                &self.isa,
+                isa,
                 env,
                 func,
                 &memory.graph,
@@ -255,7 +284,7 @@ impl Compiler for Optimizer {
             }
             if what.asm {
                 context.set_disasm(true);
-                emit::compile(context, &*self.isa.target)?;
+                emit::compile(context, &*isa.target)?;
                 let code = context.compiled_code();
                 dumps.push(Dump {
                     title: "asm".into(),

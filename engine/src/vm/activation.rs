@@ -237,13 +237,15 @@ type HostToWasm = unsafe extern "C" fn(
 ///
 /// # Safety
 /// - `store` points to a whole store that the caller has exclusively and gives up for the call.
-/// - `trampoline` is that of the signature of `code`, `callee` its context in this store, and
+/// - `trampoline` is that of the signature of `code`, `callee` its context in this store, `caller`
+///   that of an instance of the store on whose behalf it is called or the store's host caller, and
 ///   `args` has room for its parameters and its results and holds the former.
 #[inline]
 pub(super) unsafe fn enter(
     store: *mut StoreOpaque,
     trampoline: *const u8,
     callee: *mut VmContextHeader,
+    caller: *mut VmContextHeader,
     code: *const u8,
     args: *mut ValRaw,
 ) -> Result<()> {
@@ -251,7 +253,7 @@ pub(super) unsafe fn enter(
     unsafe {
         let context = (*store).context().as_ptr();
         if (*context).entry_fp != 0 {
-            return enter_again(store, trampoline, callee, code, args);
+            return enter_again(store, trampoline, callee, caller, code, args);
         }
         bimetal_sys::ensure_signal_stack();
         let limit = stack_limit((*store).max_wasm_stack());
@@ -262,7 +264,7 @@ pub(super) unsafe fn enter(
             (*store).signal().remind();
         }
         let activation = Activation::new(context, Saved::NOTHING);
-        let returned = activation.run(store, trampoline, callee, code, args);
+        let returned = activation.run(store, trampoline, callee, caller, code, args);
         activation.end(store, returned)
     }
 }
@@ -277,6 +279,7 @@ unsafe fn enter_again(
     store: *mut StoreOpaque,
     trampoline: *const u8,
     callee: *mut VmContextHeader,
+    caller: *mut VmContextHeader,
     code: *const u8,
     args: *mut ValRaw,
 ) -> Result<()> {
@@ -296,7 +299,7 @@ unsafe fn enter_again(
             (*store).signal().remind();
         }
         let activation = Activation::new(context, Saved::read(context));
-        let returned = activation.run(store, trampoline, callee, code, args);
+        let returned = activation.run(store, trampoline, callee, caller, code, args);
         set_stack_limit(context, limit_before);
         activation.end(store, returned)
     }
@@ -323,13 +326,13 @@ impl Activation {
         store: *mut StoreOpaque,
         trampoline: *const u8,
         callee: *mut VmContextHeader,
+        caller: *mut VmContextHeader,
         code: *const u8,
         args: *mut ValRaw,
     ) -> bool {
         NEWEST.set(ptr::from_ref(self));
         // SAFETY: `trampoline` has this type; the rest is the caller's promise.
         let returned = unsafe {
-            let caller = (*store).host_caller().as_ptr();
             (*self.context).store = store.cast();
             let trampoline = std::mem::transmute::<*const u8, HostToWasm>(trampoline);
             trampoline(callee, caller, code, args)

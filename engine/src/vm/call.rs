@@ -1,6 +1,7 @@
 //! Calls from the host into a store, and the lazy compiler's entrance.
 
 use std::panic::AssertUnwindSafe;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use bimetal_abi::{ValRaw, VmContextHeader};
@@ -34,7 +35,15 @@ pub(crate) fn invoke<T>(
     unsafe {
         let func = &*func.as_ptr();
         let code = (*func.cell).load(Ordering::Acquire);
-        enter_and_tell(store, trampoline, func.vmctx, code, args.as_mut_ptr())
+        let caller = store.opaque().host_caller();
+        enter_and_tell(
+            store,
+            trampoline,
+            func.vmctx,
+            caller,
+            code,
+            args.as_mut_ptr(),
+        )
     }
 }
 
@@ -47,6 +56,7 @@ unsafe fn enter_and_tell<T>(
     store: &mut StoreContextMut<'_, T>,
     trampoline: CodePtr,
     callee: *mut VmContextHeader,
+    caller: NonNull<VmContextHeader>,
     code: *const u8,
     args: *mut ValRaw,
 ) -> Result<()> {
@@ -54,7 +64,17 @@ unsafe fn enter_and_tell<T>(
     let inner: *mut StoreInner<T> = store.inner_mut();
     // SAFETY: a `StoreInner` begins with its `StoreOpaque` and is ours to give up; the rest is the
     // caller's promise.
-    let result = unsafe { enter(inner.cast(), trampoline.as_ptr(), callee, code, args) };
+    let result = unsafe {
+        let trampoline = trampoline.as_ptr();
+        enter(
+            inner.cast(),
+            trampoline,
+            callee,
+            caller.as_ptr(),
+            code,
+            args,
+        )
+    };
     store
         .inner_mut()
         .tell_call_hook(CallHook::ReturningFromWasm)?;
@@ -68,6 +88,8 @@ pub(crate) fn start<T>(store: &mut StoreContextMut<'_, T>, instance: InstanceId)
     let Some(index) = wasm.start else {
         return Ok(());
     };
+    // A function of the host's is called by the instance.
+    let caller = data.vmctx();
     let ty = wasm.func_type(index).clone();
     let (code, callee) = match wasm.defined_func(index) {
         Some(defined) => (
@@ -92,7 +114,7 @@ pub(crate) fn start<T>(store: &mut StoreContextMut<'_, T>, instance: InstanceId)
     let trampoline = engine.host_to_wasm(engine.signature(&ty).id)?;
     let mut none = [ValRaw::default()];
     // SAFETY: as for `invoke`; a start function has no parameters or results.
-    unsafe { enter_and_tell(store, trampoline, callee, code, none.as_mut_ptr()) }
+    unsafe { enter_and_tell(store, trampoline, callee, caller, code, none.as_mut_ptr()) }
 }
 
 /// What a lazy stub calls: compiles the function and says where it is.

@@ -144,6 +144,8 @@ impl<'a> Builder<'a> {
         // What is before the loop is charged before it, so that it is assigned there.
         self.charge_pending();
         self.push_frame(Kind::Loop, signature)?;
+        self.loops += 1;
+        self.graph.loop_depth = self.graph.loop_depth.max(self.loops);
         let header = self.graph.make_block();
         let frame = self.frame()?;
         frame.target = header.into();
@@ -208,6 +210,7 @@ impl<'a> Builder<'a> {
             self.end_without_else(&frame, edge)?;
         }
         if frame.kind == Kind::Loop {
+            self.loops -= 1;
             self.end_loop(&frame);
         } else {
             self.end_forward(&frame)?;

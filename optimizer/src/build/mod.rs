@@ -195,6 +195,8 @@ struct Builder<'a> {
     offset: u32,
     /// Whether anything is called.
     calls: bool,
+    /// How many loops this is in.
+    loops: u32,
     fuel: Option<Fuel>,
     body: BodyState,
 }
@@ -229,6 +231,7 @@ impl<'a> Builder<'a> {
             reachable: true,
             offset: 0,
             calls: false,
+            loops: 0,
             fuel: None,
             body: BodyState::default(),
         }

@@ -32,6 +32,8 @@ pub struct Graph {
     pub inline_nodes: Vec<InlineNode>,
     /// The function's result types. Its parameters are those of the entry block.
     pub results: Vec<Type>,
+    /// How many loops were inside of each other, at most, when it was built.
+    pub loop_depth: u32,
 }
 
 impl Graph {
@@ -56,6 +58,7 @@ impl Graph {
         self.first_block = None.into();
         self.last_block = None.into();
         self.inline_nodes.clear();
+        self.loop_depth = 0;
         self.results.clear();
     }
 
