@@ -4,6 +4,11 @@
 //! gets from its parent are those of the one runtime or of the other. So both are driven by the
 //! same text, and what is made up is made up in the same order.
 
+#![allow(
+    clippy::clone_on_copy,
+    reason = "what one of the runtimes copies has to be cloned for the other"
+)]
+
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
