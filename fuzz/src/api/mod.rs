@@ -218,7 +218,7 @@ impl World<'_> {
             self.stores.push(Live {
                 id: self.next,
                 engine,
-                store: store,
+                store,
             });
             self.next += 1;
             return Ok(Ok(()));

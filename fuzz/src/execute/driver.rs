@@ -6,7 +6,8 @@
 
 #![allow(
     clippy::clone_on_copy,
-    reason = "what one of the runtimes copies has to be cloned for the other"
+    clippy::unnecessary_mut_passed,
+    reason = "what one of the runtimes copies or reads, the other clones or borrows mutably"
 )]
 
 use std::pin::pin;
@@ -298,7 +299,7 @@ fn value(mut store: impl AsContextMut<Data = Host>, ty: &ValType) -> Val {
             let high = u128::from(number(source)) << 64;
             Val::V128((high | u128::from(n)).into())
         }
-        ValType::Ref(ty) if matches!(ty.heap_type(), HeapType::Extern) && n % 3 != 0 => {
+        ValType::Ref(ty) if matches!(ty.heap_type(), HeapType::Extern) && !n.is_multiple_of(3) => {
             match ExternRef::new(&mut store, n) {
                 Ok(value) => Val::ExternRef(Some(value)),
                 Err(_) => Val::ExternRef(None),
