@@ -359,7 +359,7 @@ fn arithmetic_gives_canonical_nans() -> Result<()> {
     for (name, config) in configurations(true) {
         let mut guest = Guest::new(&config, &text)?;
         for &(op, operand, operands, result) in ARITHMETIC {
-            for form in 0..FORMS.len() {
+            for (form, constant) in FORMS.iter().enumerate() {
                 let bytes = operand_pairs(operands).count() * result.size();
                 let results = guest.run(op, form, bytes)?;
                 let results = results.chunks_exact(result.size());
@@ -368,10 +368,9 @@ fn arithmetic_gives_canonical_nans() -> Result<()> {
                     assert_eq!(
                         actual,
                         expected,
-                        "{op} of {:x?} and {:x?}, {:?} constant, {name}",
+                        "{op} of {:x?} and {:x?}, {constant:?} constant, {name}",
                         operand.bytes(i),
                         operand.bytes(j),
-                        FORMS[form]
                     );
                 }
             }
