@@ -37,16 +37,19 @@ impl Held {
     }
 }
 
+/// What the one test has that may run.
+type Turn = MutexGuard<'static, ()>;
+
 /// The tests take turns, since they look at the whole process.
-fn turn() -> MutexGuard<'static, ()> {
+fn turn() -> Turn {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does something `times` times and checks that nothing is left behind, but for what a tenth of
 /// that many times has left behind before.
-fn leaves_nothing(times: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
-    let _turn = turn();
+/// Whoever calls it has had its turn since before it made anything.
+fn leaves_nothing(_: &Turn, times: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
     for i in 0..times / 10 {
         f(i)?;
     }
@@ -145,6 +148,7 @@ const TRAPS: &str = r#"(module
 
 #[test]
 fn ten_thousand_traps_leave_nothing() -> Result<()> {
+    let turn = turn();
     let engine = Engine::default();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("host", "fail", || -> Result<()> {
@@ -153,7 +157,7 @@ fn ten_thousand_traps_leave_nothing() -> Result<()> {
     let module = Module::new(&engine, TRAPS)?;
     let mut store = Store::new(&engine, ());
     let instance = linker.instantiate(&mut store, &module)?;
-    leaves_nothing(10_000, |i| {
+    leaves_nothing(&turn, 10_000, |i| {
         let func = instance.get_typed_func::<(), ()>(&mut store, &(i % 8).to_string())?;
         let error = func.call(&mut store, ()).expect_err("it traps");
         let kind = match i % 8 {
@@ -168,6 +172,7 @@ fn ten_thousand_traps_leave_nothing() -> Result<()> {
 
 #[test]
 fn ten_thousand_stack_overflows_leave_nothing() -> Result<()> {
+    let turn = turn();
     let engine = Engine::default();
     let module = Module::new(
         &engine,
@@ -188,7 +193,7 @@ fn ten_thousand_stack_overflows_leave_nothing() -> Result<()> {
     )?;
     let mut store = Store::new(&engine, ());
     let instance = linker.instantiate(&mut store, &module)?;
-    leaves_nothing(10_000, |i| {
+    leaves_nothing(&turn, 10_000, |i| {
         // Through the host it takes longer.
         let name = if i % 100 == 0 { "through" } else { "plain" };
         let func = instance.get_typed_func::<(), ()>(&mut store, name)?;
@@ -200,6 +205,7 @@ fn ten_thousand_stack_overflows_leave_nothing() -> Result<()> {
 
 #[test]
 fn ten_thousand_instances_leave_nothing() -> Result<()> {
+    let turn = turn();
     let engine = Engine::new(Config::new().epoch_interruption(true))?;
     let module = Module::new(
         &engine,
@@ -215,7 +221,7 @@ fn ten_thousand_instances_leave_nothing() -> Result<()> {
     let mut linker = Linker::new(&engine);
     linker.func_wrap("host", "f", |_: Option<ExternRef>| {})?;
     let guest = linker.instantiate_pre(&module)?;
-    leaves_nothing(10_000, |i| {
+    leaves_nothing(&turn, 10_000, |i| {
         let mut store = Store::new(&engine, vec![0_u8; 100]);
         store.set_epoch_deadline(1000);
         let handle = store.interrupt_handle()?;
@@ -231,6 +237,7 @@ fn ten_thousand_instances_leave_nothing() -> Result<()> {
 
 #[test]
 fn ten_thousand_instances_that_cannot_be_made_leave_nothing() -> Result<()> {
+    let turn = turn();
     let engine = Engine::default();
     let traps = Module::new(
         &engine,
@@ -241,7 +248,7 @@ fn ten_thousand_instances_that_cannot_be_made_leave_nothing() -> Result<()> {
         r#"(module (memory 1) (data (i32.const 65536) "x"))"#,
     )?;
     let linker = Linker::<()>::new(&engine);
-    leaves_nothing(10_000, |i| {
+    leaves_nothing(&turn, 10_000, |i| {
         let mut store = Store::new(&engine, ());
         let module = if i % 2 == 0 { &traps } else { &outside };
         assert!(linker.instantiate(&mut store, module).is_err());
@@ -251,9 +258,10 @@ fn ten_thousand_instances_that_cannot_be_made_leave_nothing() -> Result<()> {
 
 #[test]
 fn modules_that_are_dropped_leave_nothing() -> Result<()> {
+    let turn = turn();
     for lazy in [true, false] {
         let engine = Engine::new(Config::new().lazy(lazy))?;
-        leaves_nothing(2_000, |i| {
+        leaves_nothing(&turn, 2_000, |i| {
             // Each has a type that no other has.
             let params: String = (0..12)
                 .map(|bit| if i >> bit & 1 == 0 { "i32 " } else { "i64 " })
@@ -290,7 +298,8 @@ fn modules_that_are_dropped_leave_nothing() -> Result<()> {
 
 #[test]
 fn engines_that_are_dropped_leave_nothing() -> Result<()> {
-    leaves_nothing(500, |_| {
+    let turn = turn();
+    leaves_nothing(&turn, 500, |_| {
         let engine = Engine::default();
         let module = Module::new(&engine, r#"(module (func (export "f")))"#)?;
         let mut store = Store::new(&engine, ());
@@ -302,9 +311,10 @@ fn engines_that_are_dropped_leave_nothing() -> Result<()> {
 
 #[test]
 fn threads_that_end_leave_nothing() -> Result<()> {
+    let turn = turn();
     let engine = Engine::default();
     let module = Module::new(&engine, r#"(module (func (export "f") unreachable))"#)?;
-    leaves_nothing(1_000, |_| {
+    leaves_nothing(&turn, 1_000, |_| {
         let run = || -> Result<()> {
             let mut store = Store::new(&engine, ());
             let instance = Instance::new(&mut store, &module, &[])?;
