@@ -93,11 +93,10 @@ pub(crate) fn asan(args: &Asan) -> Result<ExitCode> {
 }
 
 /// Tests that need no machine code.
-const INTERPRETED: [&[&str]; 4] = [
+const INTERPRETED: [&[&str]; 3] = [
     &["--package", "bimetal-abi", "--lib"],
     &["--package", "bimetal-codegen", "--lib"],
     &["--package", "bimetal-wasi", "--lib"],
-    &["--package", "bimetal", "--test", "handles"],
 ];
 
 /// Run the tests that need no machine code under Miri

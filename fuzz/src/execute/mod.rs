@@ -7,7 +7,8 @@
 //! end. Two configurations are drawn for each case, or one and the peer, and must give the same
 //! trace. NaNs are canonical in all of them.
 //!
-//! How deep the stack goes is not the same, so a trace ends where one overflowed.
+//! How deep the stack goes is not the same, nor which function finds that it is interrupted, so a
+//! trace ends where one overflowed or was interrupted.
 
 mod ours;
 #[cfg(feature = "peer")]
@@ -233,15 +234,19 @@ impl Target for Execute {
 /// The line that ends a trace early.
 pub const OVERFLOW: &str = "stack overflow";
 
-/// Traces must be equal up to where one ends with an overflow.
+/// Whether what comes after this line may differ.
+fn ends(line: Option<&String>) -> bool {
+    line.is_some_and(|line| line == OVERFLOW || line.ends_with("interrupt"))
+}
+
+/// Traces must be equal up to where one overflows or is interrupted.
 ///
 /// # Errors
 /// Where they are not.
 pub fn compare(name: &str, expected: &Trace, other: &str, got: &Trace) -> Result<(), String> {
     for i in 0..expected.len().max(got.len()) {
         let (a, b) = (expected.get(i), got.get(i));
-        let overflow = |line: Option<&String>| line.is_some_and(|line| line == OVERFLOW);
-        if overflow(a) || overflow(b) {
+        if ends(a) || ends(b) {
             break;
         }
         if a != b {
@@ -340,6 +345,7 @@ mod tests {
         // How deep the stack goes may differ; what is before may not.
         assert!(same(&["1", "2", "3"], &["1", OVERFLOW]));
         assert!(!same(&["1", "2", "3"], &["0", OVERFLOW]));
+        assert!(same(&["1", "f() = 2", "3"], &["1", "f() = interrupt", "4"]));
     }
 
     /// The whole way, with an engine whose division is another.
