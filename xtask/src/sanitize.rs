@@ -93,10 +93,9 @@ pub(crate) fn asan(args: &Asan) -> Result<ExitCode> {
 }
 
 /// Tests that need no machine code.
-const INTERPRETED: [&[&str]; 3] = [
+const INTERPRETED: [&[&str]; 2] = [
     &["--package", "bimetal-abi", "--lib"],
     &["--package", "bimetal-codegen", "--lib"],
-    &["--package", "bimetal-wasi", "--lib"],
 ];
 
 /// Run the tests that need no machine code under Miri
