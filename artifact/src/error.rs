@@ -16,9 +16,9 @@ pub enum ImageError {
     /// It was made for another machine or another configuration.
     #[error("the compiled module was made for something else: {0}")]
     Mismatch(String),
-    /// It cannot be written: something does not fit the format.
-    #[error("a module too large for an image: {0}")]
-    TooLarge(&'static str),
+    /// It cannot be written: a number does not fit the format, or functions are missing.
+    #[error("the module cannot be written as an image: {0}")]
+    Unwritable(&'static str),
 }
 
 impl ImageError {

@@ -76,7 +76,7 @@ impl<'a> ImageBuilder<'a> {
             .module
             .bodies
             .get(index)
-            .ok_or(ImageError::TooLarge("more code than functions"))?;
+            .ok_or(ImageError::Unwritable("more code than functions"))?;
         let start = self
             .text
             .len()
@@ -96,7 +96,7 @@ impl<'a> ImageBuilder<'a> {
         };
         entry
             .write(&mut self.functions)
-            .ok_or(ImageError::TooLarge("more than 4 GiB of code"))?;
+            .ok_or(ImageError::Unwritable("more than 4 GiB of code"))?;
         self.symbols.push((start as u64, code.len() as u64));
         Ok(())
     }
@@ -137,7 +137,7 @@ impl<'a> ImageBuilder<'a> {
             memory,
         } = self;
         if symbols.len() != module.bodies.len() {
-            return Err(ImageError::TooLarge("fewer functions than bodies"));
+            return Err(ImageError::Unwritable("fewer functions than bodies"));
         }
         let (architecture, endianness, page) = machine(&header.arch)?;
         let (memory, memory_bytes, unsealed) = match memory {
@@ -154,7 +154,7 @@ impl<'a> ImageBuilder<'a> {
             .iter()
             .map(|range| Some((range.start.try_into().ok()?, range.end.try_into().ok()?)))
             .collect::<Option<_>>()
-            .ok_or(ImageError::TooLarge("a module of more than 4 GiB"))?;
+            .ok_or(ImageError::Unwritable("a module of more than 4 GiB"))?;
         let header_bytes = serde_json::to_vec_pretty(&header)
             .map_err(|error| ImageError::damaged(error.to_string()))?;
         let sealed = seal::Sealed {
@@ -169,7 +169,7 @@ impl<'a> ImageBuilder<'a> {
         };
         let seal = sealed
             .digest(key)
-            .ok_or(ImageError::TooLarge("sections that overlap"))?;
+            .ok_or(ImageError::Unwritable("sections that overlap"))?;
 
         let mut object = Object::new(BinaryFormat::Elf, architecture, endianness);
         let text_section = object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
@@ -207,7 +207,7 @@ impl<'a> ImageBuilder<'a> {
         }
         object
             .write()
-            .map_err(|_| ImageError::TooLarge("the object writer refuses it"))
+            .map_err(|_| ImageError::Unwritable("the object writer refuses it"))
     }
 }
 

@@ -394,10 +394,7 @@ impl Cache {
 
     /// Writes a file whole or not at all.
     fn write(&self, key: Key, extension: &str, bytes: &[u8]) -> Result<()> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let new = format!("{}-{number}.{NEW}", std::process::id());
-        let new = self.0.directory.join(new);
+        let new = unfinished(&self.0.directory)?;
         let written = bimetal_sys::create_private_file(&new)
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&new, self.path(key, extension)));
@@ -439,6 +436,13 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A name for a file that is being written, which no thread or process has, wherever it runs: those
+/// in other containers may have our process number.
+fn unfinished(directory: &Path) -> io::Result<PathBuf> {
+    let number = u128::from_le_bytes(bimetal_sys::random_bytes()?);
+    Ok(directory.join(format!("{number:032x}.{NEW}")))
+}
+
 /// The folder's key; a new folder gets one.
 fn own_key(directory: &Path) -> Result<[u8; 32]> {
     let path = directory.join("key");
@@ -457,8 +461,7 @@ fn own_key(directory: &Path) -> Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => remove(&path)?,
         result => return Ok(result?),
     }
-    let new = directory.join(format!("{}-key.{NEW}", std::process::id()));
-    let _ = remove(&new);
+    let new = unfinished(directory)?;
     let key: [u8; 32] = bimetal_sys::random_bytes()?;
     let linked = bimetal_sys::create_private_file(&new)
         .and_then(|mut file| file.write_all(&key))

@@ -52,12 +52,12 @@ pub use stubs::{
     interrupt_stub, lazy_host_stub, lazy_stub, lazy_stubs, leave_frame, next_frame, raise_stub,
     set_host_resolver, set_interrupt_resolver, set_lazy_resolver,
 };
+pub use unix::cache_files::{
+    create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,
+};
 pub use unix::code::CodeRegion;
 pub use unix::file::{FilePart, MappedCode, MappedFile};
 pub use unix::memory::{MemoryImage, Reservation, page_size};
-pub use unix::private::{
-    create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,
-};
 pub use unix::profile::{announce_file, monotonic_nanos, thread_id};
 pub use unix::stack::thread_stack_limit;
 pub use unix::traps::{

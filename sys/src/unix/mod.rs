@@ -5,10 +5,10 @@
 //! register names in `ucontext_t`, and faults, which some programs there take as Mach exceptions
 //! before any signal.
 
+pub mod cache_files;
 pub mod code;
 pub mod file;
 pub mod memory;
-pub mod private;
 pub mod profile;
 pub mod stack;
 pub mod traps;

@@ -1,4 +1,7 @@
-//! Files that are nobody else's business.
+//! What a cache on disk asks of files: that they are its owner's alone, and whether another file is
+//! still the one that was read before.
+//!
+//! Permissions and times are looked at, contents never; what follows from them is the caller's.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
