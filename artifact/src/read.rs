@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::ops::Range;
 
-use bimetal_codegen::SiteTable;
-use bimetal_wasm::{Bytes, DefinedFuncIndex};
+use bimetal_codegen::{SiteTable, TrampolineKind};
+use bimetal_wasm::{Bytes, DefinedFuncIndex, TypeIndex};
 use cranelift_entity::EntityRef;
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, Object, ObjectSection};
@@ -52,12 +52,49 @@ impl Entry {
     }
 }
 
+/// A trampoline of an image: see [`bimetal_codegen::Trampoline`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trampoline {
+    /// Between what.
+    pub kind: TrampolineKind,
+    /// The function type, by its index in the module.
+    pub ty: TypeIndex,
+    /// Its code, as a range of the trampolines' text.
+    pub code: Range<usize>,
+}
+
+impl Trampoline {
+    /// Words of the written form, of 32 bits, little endian.
+    const WORDS: usize = 4;
+
+    /// Appends the written form; `None` if a number does not fit.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Option<()> {
+        let start = u32::try_from(self.code.start).ok()?;
+        let end = u32::try_from(self.code.end).ok()?;
+        for word in [self.kind as u32, self.ty.as_u32(), start, end] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        Some(())
+    }
+
+    fn read(words: &[[u8; 4]]) -> Option<Trampoline> {
+        let word = |i: usize| Some(u32::from_le_bytes(*words.get(i)?));
+        Some(Trampoline {
+            kind: *TrampolineKind::ALL.get(word(0)? as usize)?,
+            ty: TypeIndex::from_u32(word(1)?),
+            code: word(2)? as usize..word(3)? as usize,
+        })
+    }
+}
+
 /// An image whose seal has been checked.
 #[derive(Debug)]
 pub struct Image {
     bytes: Bytes,
     header: Header,
     text: Range<usize>,
+    trampoline_text: Range<usize>,
+    trampolines: Range<usize>,
     functions: Range<usize>,
     digests: Range<usize>,
     sites: Range<usize>,
@@ -186,6 +223,8 @@ impl Image {
         let header: Header = serde_json::from_slice(header_bytes).map_err(unreadable)?;
         let image = Image {
             text: find(section::TEXT)?,
+            trampoline_text: find(section::TRAMPOLINE_TEXT)?,
+            trampolines: find(section::TRAMPOLINES)?,
             functions: find(section::FUNCTIONS)?,
             digests: find(section::DIGESTS)?,
             sites: find(section::SITES)?,
@@ -200,6 +239,8 @@ impl Image {
             functions: &data[image.functions.clone()],
             digests: &data[image.digests.clone()],
             profile: &data[find(section::PROFILE)?],
+            trampolines: &data[image.trampolines.clone()],
+            trampoline_text: &data[image.trampoline_text.clone()],
             text_len: image.text.len(),
             sites_len: image.sites.len(),
             wasm: &data[image.wasm.clone()],
@@ -238,6 +279,24 @@ impl Image {
     /// The machine code.
     pub fn text_bytes(&self) -> &[u8] {
         &self.bytes[self.text.clone()]
+    }
+
+    /// Where the trampolines' machine code is in the file; the start is a multiple of the page size.
+    pub fn trampoline_text(&self) -> Range<usize> {
+        self.trampoline_text.clone()
+    }
+
+    /// The trampolines' machine code, which the seal covers.
+    pub fn trampoline_bytes(&self) -> &[u8] {
+        &self.bytes[self.trampoline_text.clone()]
+    }
+
+    /// The trampolines, at most one of each kind and type. What makes no sense is left out.
+    pub fn trampolines(&self) -> impl Iterator<Item = Trampoline> + '_ {
+        let (words, _) = self.bytes[self.trampolines.clone()].as_chunks::<4>();
+        let all = words.chunks(Trampoline::WORDS).filter_map(Trampoline::read);
+        let len = self.trampoline_text.len();
+        all.filter(move |t| t.code.start <= t.code.end && t.code.end <= len)
     }
 
     /// Where the initial contents of memories are in the file; the start is a multiple of the page

@@ -49,6 +49,8 @@ pub(crate) struct Sealed<'a> {
     pub functions: &'a [u8],
     pub digests: &'a [u8],
     pub profile: &'a [u8],
+    pub trampolines: &'a [u8],
+    pub trampoline_text: &'a [u8],
     pub text_len: usize,
     pub sites_len: usize,
     pub wasm: &'a [u8],
@@ -64,7 +66,14 @@ impl Sealed<'_> {
             Some(key) => blake3::Hasher::new_keyed(key),
             None => blake3::Hasher::new(),
         };
-        for part in [self.header, self.functions, self.digests, self.profile] {
+        for part in [
+            self.header,
+            self.functions,
+            self.digests,
+            self.profile,
+            self.trampolines,
+            self.trampoline_text,
+        ] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use bimetal_codegen::{Arch, SiteTable};
-use bimetal_wasm::{DataSegment, DefinedFuncIndex, Module, SegmentMode};
+use bimetal_codegen::{Arch, SiteTable, TrampolineKind};
+use bimetal_wasm::{CompositeType, DataSegment, DefinedFuncIndex, Module, SegmentMode, TypeIndex};
 use cranelift_entity::EntityRef;
 use object::write::{Object, Symbol, SymbolSection};
 use object::{
@@ -12,7 +12,7 @@ use object::{
 
 use crate::error::ImageError;
 use crate::header::{Header, InitialMemory, MemoryPart};
-use crate::read::{Entry, Image};
+use crate::read::{Entry, Image, Trampoline};
 use crate::{seal, section};
 
 /// Builds an image, function by function in the order of their indices.
@@ -26,6 +26,9 @@ pub struct ImageBuilder<'a> {
     sites: Vec<u8>,
     functions: Vec<u8>,
     digests: Vec<u8>,
+    trampoline_text: Vec<u8>,
+    trampolines: Vec<u8>,
+    trampoline_symbols: Vec<(String, u64, u64)>,
     /// Offset and length of each function's code.
     symbols: Vec<(u64, u64)>,
     /// The initial contents of memories out of another image, and what is not sealed there.
@@ -42,6 +45,9 @@ impl<'a> ImageBuilder<'a> {
             sites: Vec::new(),
             functions: Vec::new(),
             digests: Vec::new(),
+            trampoline_text: Vec::new(),
+            trampolines: Vec::new(),
+            trampoline_symbols: Vec::new(),
             symbols: Vec::new(),
             memory: None,
         }
@@ -109,6 +115,39 @@ impl<'a> ImageBuilder<'a> {
         self.function(&[], 1, &SiteTable::default())
     }
 
+    /// Adds a trampoline for a function type of the module; one of each kind and type is enough.
+    ///
+    /// # Errors
+    /// If the type is no function's of the module, or the image gets too large.
+    pub fn trampoline(
+        &mut self,
+        kind: TrampolineKind,
+        ty: TypeIndex,
+        code: &[u8],
+        alignment: u32,
+    ) -> Result<(), ImageError> {
+        let known = self.module.types.get(ty).map(|ty| &ty.composite);
+        let Some(CompositeType::Func(func_type)) = known else {
+            return Err(ImageError::Unwritable("a trampoline of no function's type"));
+        };
+        let start = self.trampoline_text.len();
+        let start = start.next_multiple_of((alignment as usize).max(1));
+        self.trampoline_text.resize(start, 0);
+        self.trampoline_text.extend_from_slice(code);
+        let end = self.trampoline_text.len();
+        let code = start..end;
+        Trampoline { kind, ty, code }
+            .write(&mut self.trampolines)
+            .ok_or(ImageError::Unwritable("more than 4 GiB of trampolines"))?;
+        let name = bimetal_codegen::Trampoline {
+            kind,
+            ty: func_type.clone(),
+        };
+        let symbol = (name.to_string(), start as u64, (end - start) as u64);
+        self.trampoline_symbols.push(symbol);
+        Ok(())
+    }
+
     /// The image.
     ///
     /// # Errors
@@ -133,6 +172,9 @@ impl<'a> ImageBuilder<'a> {
             sites,
             functions,
             digests,
+            trampoline_text,
+            trampolines,
+            trampoline_symbols,
             symbols,
             memory,
         } = self;
@@ -162,6 +204,8 @@ impl<'a> ImageBuilder<'a> {
             functions: &functions,
             digests: &digests,
             profile: &[],
+            trampolines: &trampolines,
+            trampoline_text: &trampoline_text,
             text_len: text.len(),
             sites_len: sites.len(),
             wasm: &module.bytes,
@@ -174,10 +218,14 @@ impl<'a> ImageBuilder<'a> {
         let mut object = Object::new(BinaryFormat::Elf, architecture, endianness);
         let text_section = object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
         object.set_section_data(text_section, text, page);
+        let name = section::TRAMPOLINE_TEXT.into();
+        let trampoline_section = object.add_section(Vec::new(), name, SectionKind::Text);
+        object.set_section_data(trampoline_section, trampoline_text, page);
         for (name, data, align) in [
             (section::HEADER, header_bytes, 1),
             (section::FUNCTIONS, functions, 8),
             (section::DIGESTS, digests, 8),
+            (section::TRAMPOLINES, trampolines, 8),
             (section::SITES, sites, 1),
             (section::WASM, module.bytes.to_vec(), page),
             (section::MEMORY, memory_bytes, page),
@@ -187,23 +235,27 @@ impl<'a> ImageBuilder<'a> {
             let id = object.add_section(Vec::new(), name.into(), SectionKind::Other);
             object.set_section_data(id, data, align);
         }
-        let present = symbols.into_iter().enumerate();
-        for (index, (value, size)) in present.filter(|(_, (_, size))| *size > 0) {
-            let func = module.func_index(DefinedFuncIndex::new(index));
+        let mut add_symbol = |name: String, section, value, size| {
             object.add_symbol(Symbol {
                 // A name of ELF ends at a NUL, one of WebAssembly does not.
-                name: module
-                    .func_display_name(func)
-                    .replace('\0', "\u{fffd}")
-                    .into(),
+                name: name.replace('\0', "\u{fffd}").into(),
                 value,
                 size,
                 kind: SymbolKind::Text,
                 scope: SymbolScope::Compilation,
                 weak: false,
-                section: SymbolSection::Section(text_section),
+                section: SymbolSection::Section(section),
                 flags: SymbolFlags::None,
             });
+        };
+        let present = symbols.into_iter().enumerate();
+        for (index, (value, size)) in present.filter(|(_, (_, size))| *size > 0) {
+            let func = module.func_index(DefinedFuncIndex::new(index));
+            let name = module.func_display_name(func).to_string();
+            add_symbol(name, text_section, value, size);
+        }
+        for (name, value, size) in trampoline_symbols {
+            add_symbol(name, trampoline_section, value, size);
         }
         object
             .write()

@@ -2,8 +2,8 @@
 
 use bimetal_abi::{TrapCode, Tunables};
 use bimetal_artifact::{FORMAT, Header, Image, ImageBuilder, ImageError};
-use bimetal_codegen::{Arch, Settings, Site, SiteTable, SiteTableBuilder};
-use bimetal_wasm::{DefinedFuncIndex, Features, Module};
+use bimetal_codegen::{Arch, Settings, Site, SiteTable, SiteTableBuilder, TrampolineKind};
+use bimetal_wasm::{DefinedFuncIndex, Features, Module, TypeIndex};
 use cranelift_entity::EntityRef;
 
 const WAT: &str = r#"(module $names
@@ -36,6 +36,8 @@ fn sites() -> SiteTable {
 /// Code that nobody runs.
 const CODE: [&[u8]; 2] = [&[0x90, 0x0f, 0x0b], &[0xb8, 5, 0, 0, 0, 0xc3]];
 
+const TRAMPOLINE: &[u8] = &[0xc3; 7];
+
 fn image() -> Vec<u8> {
     let module = Module::new(WAT, &Features::default()).unwrap();
     let mut builder = ImageBuilder::new(&module, header());
@@ -43,6 +45,9 @@ fn image() -> Vec<u8> {
     builder
         .function(CODE[1], 16, &SiteTable::default())
         .unwrap();
+    let kind = TrampolineKind::HostToWasm;
+    let ty = TypeIndex::from_u32(1);
+    builder.trampoline(kind, ty, TRAMPOLINE, 32).unwrap();
     builder.finish().unwrap()
 }
 
@@ -79,6 +84,16 @@ fn what_is_written_is_read() {
     assert!(second.was_compiled_from(module.body_bytes(DefinedFuncIndex::new(1))));
     assert!(!second.was_compiled_from(module.body_bytes(DefinedFuncIndex::new(0))));
     assert!(image.function(DefinedFuncIndex::new(2)).is_none());
+    let [trampoline] = &image.trampolines().collect::<Vec<_>>()[..] else {
+        panic!("there is one trampoline");
+    };
+    assert_eq!(trampoline.kind, TrampolineKind::HostToWasm);
+    assert_eq!(trampoline.ty.as_u32(), 1);
+    assert!(image.trampoline_text().start.is_multiple_of(4096));
+    assert_eq!(
+        image.trampoline_bytes()[trampoline.code.clone()],
+        *TRAMPOLINE
+    );
 }
 
 #[test]
@@ -119,6 +134,8 @@ fn no_flipped_bit_gets_through() {
         // What can be reached of it is what was written.
         assert_eq!(*image.header(), header, "bit {bit}");
         assert_eq!(sealed_wasm(&image), sealed_wasm(&whole), "bit {bit}");
+        assert!(image.trampolines().eq(whole.trampolines()), "bit {bit}");
+        assert_eq!(image.trampoline_bytes(), whole.trampoline_bytes());
         for (index, code) in CODE.iter().enumerate() {
             match verified(&image, index) {
                 Ok(found) => assert_eq!(found, *code, "bit {bit}"),

@@ -88,17 +88,55 @@ impl ModuleEnv {
 
 /// A piece of code between wasm and its surroundings; see [`bimetal_abi::convention`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Trampoline {
-    /// The host calls a wasm function of this type.
-    HostToWasm(FuncType),
-    /// Wasm calls a host function of this type with its arguments in registers.
-    WasmToNative(FuncType),
-    /// Wasm calls a host function of this type with its arguments in an array.
-    WasmToArray(FuncType),
+pub struct Trampoline {
+    /// Between what, in which direction.
+    pub kind: TrampolineKind,
+    /// The type of the functions that are called through it.
+    pub ty: FuncType,
+}
+
+/// The kinds of trampolines. The numbers stand in images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum TrampolineKind {
+    /// The host calls a wasm function.
+    HostToWasm = 0,
+    /// Wasm calls a host function with its arguments in registers.
+    WasmToNative = 1,
+    /// Wasm calls a host function with its arguments in an array.
+    WasmToArray = 2,
     /// As `WasmToNative`, in a store with a call hook.
-    HookedToNative(FuncType),
+    HookedToNative = 3,
     /// As `WasmToArray`, in a store with a call hook.
-    HookedToArray(FuncType),
+    HookedToArray = 4,
+}
+
+impl TrampolineKind {
+    /// All of them, by their numbers.
+    pub const ALL: [TrampolineKind; 5] = [
+        TrampolineKind::HostToWasm,
+        TrampolineKind::WasmToNative,
+        TrampolineKind::WasmToArray,
+        TrampolineKind::HookedToNative,
+        TrampolineKind::HookedToArray,
+    ];
+
+    /// Its name in tables of symbols.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrampolineKind::HostToWasm => "host_to_wasm",
+            TrampolineKind::WasmToNative => "wasm_to_native",
+            TrampolineKind::WasmToArray => "wasm_to_array",
+            TrampolineKind::HookedToNative => "hooked_to_native",
+            TrampolineKind::HookedToArray => "hooked_to_array",
+        }
+    }
+}
+
+impl fmt::Display for Trampoline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bimetal::{}{}", self.kind.name(), self.ty)
+    }
 }
 
 /// A compiler's memory, kept from function to function on one thread so that its allocations are

@@ -17,7 +17,7 @@ pub mod target;
 pub use code::{FunctionCode, Reloc, RelocKind, RelocTarget, TrampolineCode};
 pub use compiler::{
     CompileError, Compiler, Dump, DumpSet, ModuleEnv, OptLevel, Scratch, Settings, Trampoline,
-    results_in_array,
+    TrampolineKind, results_in_array,
 };
 pub use sites::{InlineNode, Site, SiteTable, SiteTableBuilder};
 pub use target::{Arch, CpuFeatures, Target};

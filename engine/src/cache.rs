@@ -12,6 +12,7 @@
 //! leave whole files. Images are sealed with a key that is in the folder, which only its owner can
 //! read; a folder that others can write to is not used.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -21,8 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bimetal_artifact::{Image, ImageBuilder};
+use bimetal_codegen::TrampolineKind;
 use bimetal_sys::MappedFile;
 use bimetal_wasm::Bytes;
+use cranelift_entity::EntityRef;
 
 use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
@@ -501,6 +504,7 @@ impl CacheSlot {
                 builder.missing()?;
             }
         }
+        add_trampolines(&mut builder, module, present.as_ref())?;
         let image = builder.finish_with_key(&self.cache.0.key)?;
         self.cache.write(self.key, IMAGE, &image)?;
         let outline = self.cache.outline(&module.engine, module.wasm())?;
@@ -510,13 +514,47 @@ impl CacheSlot {
     }
 }
 
+/// Adds the trampolines that there are for the types of a module, here or in its `present` image.
+fn add_trampolines(
+    builder: &mut ImageBuilder<'_>,
+    module: &ModuleInner,
+    present: Option<&Image>,
+) -> Result<()> {
+    // By the engine's number of a type: a module may have several that are equal.
+    let mut added: HashSet<(u32, TrampolineKind)> = HashSet::new();
+    for ty in module.wasm().types.keys() {
+        let id = module.type_ids[ty.index()];
+        if id == u32::MAX {
+            continue;
+        }
+        module.engine.signature_at(id).try_each_trampoline(|t| {
+            if added.insert((id, t.kind)) {
+                builder.trampoline(t.kind, ty, t.bytes(), IMAGE_ALIGNMENT)?;
+            }
+            Ok(())
+        })?;
+    }
+    let Some(image) = present else {
+        return Ok(());
+    };
+    for t in image.trampolines() {
+        let id = module.type_ids.get(t.ty.index());
+        if id.is_some_and(|&id| added.insert((id, t.kind)))
+            && let Some(code) = image.trampoline_bytes().get(t.code)
+        {
+            builder.trampoline(t.kind, t.ty, code, IMAGE_ALIGNMENT)?;
+        }
+    }
+    Ok(())
+}
+
 impl ModuleInner {
     /// Writes what was compiled since the module was loaded or written to its cache, if it has one.
     fn update_cache(&self) -> Result<()> {
         let Some(slot) = &self.slot else {
             return Ok(());
         };
-        let compiled = self.code.count();
+        let compiled = self.compiled();
         if self.cached.swap(compiled, Ordering::AcqRel) == compiled {
             return Ok(());
         }

@@ -45,6 +45,7 @@ pub struct Config {
     pub(crate) async_stacks: AsyncStacks,
     pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
     pub(crate) deterministic: bool,
+    pub(crate) compiler: bool,
 }
 
 /// How stacks for asynchronous calls are made and kept.
@@ -120,6 +121,7 @@ impl Default for Config {
             async_stacks: AsyncStacks::default(),
             middlewares: Vec::new(),
             deterministic: false,
+            compiler: true,
         }
     }
 }
@@ -140,6 +142,31 @@ impl Config {
     /// than with its module.
     pub fn lazy(&mut self, lazy: bool) -> &mut Self {
         self.lazy = lazy;
+        self
+    }
+
+    /// Whether the engine has a compiler; yes, if it was built with one and nothing else is said.
+    /// Without, it runs what was compiled elsewhere: images that are whole.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine, ErrorKind, Instance, Module, Store};
+    ///
+    /// let image = Engine::default().precompile_module(br#"(module
+    ///     (func (export "two") (result i32) (i32.const 2)))"#)?;
+    /// let engine = Engine::new(Config::new().enable_compiler(false))?;
+    /// // SAFETY: we have just made it.
+    /// let module = unsafe { Module::deserialize(&engine, &image)? };
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let two = instance.get_typed_func::<(), i32>(&mut store, "two")?;
+    /// assert_eq!(two.call(&mut store, ())?, 2);
+    ///
+    /// let error = Module::new(&engine, "(module (func))").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Compile);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn enable_compiler(&mut self, enable: bool) -> &mut Self {
+        self.compiler = enable;
         self
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bimetal_abi::{CallMode, Tunables};
-use bimetal_codegen::{Arch, Compiler, Scratch, Trampoline};
+use bimetal_codegen::{Arch, Compiler, Scratch, Trampoline, TrampolineKind};
 use bimetal_wasm::FuncType;
 
 use crate::asynchronous::FiberStacks;
@@ -14,7 +14,7 @@ use crate::interrupt::Epochs;
 use crate::profiling::Batch;
 use crate::signatures::{Signature, Signatures};
 use crate::tier::return_area;
-use crate::vm::{CodePiece, CodeSpace, HostKind};
+use crate::vm::{CodeSpace, HostKind, PlacedTrampoline};
 
 /// A compiler with its code memory and the types that its modules share.
 ///
@@ -172,12 +172,10 @@ impl Engine {
     }
 
     pub(crate) fn compiler(&self) -> Result<&dyn Compiler> {
-        self.inner.compiler.as_deref().ok_or_else(|| {
-            Error::of(
-                ErrorKind::Compile,
-                "this runtime was built without a compiler",
-            )
-        })
+        self.inner
+            .compiler
+            .as_deref()
+            .ok_or_else(|| Error::of(ErrorKind::Compile, "this engine has no compiler"))
     }
 
     /// An error if what this engine compiles is for another machine than this.
@@ -231,58 +229,53 @@ impl Engine {
         if let Some(&code) = signature.host_to_wasm.get() {
             return Ok(code);
         }
-        // Two threads may both compile it; one of the two is kept and both are right.
-        let code = self.trampoline(&signature, Trampoline::HostToWasm(signature.ty.clone()))?;
-        Ok(*signature.host_to_wasm.get_or_init(|| code))
+        self.trampoline(&signature, TrampolineKind::HostToWasm)
     }
 
     /// The wasm → host trampoline of a type; from now on in the cell of such functions.
     pub(crate) fn wasm_to_host(&self, id: u32, kind: HostKind, hooked: bool) -> Result<CodePtr> {
         let signature = self.signature_at(id);
-        let cell = signature.cell(kind, hooked);
-        let present = cell.load(Ordering::Acquire);
+        let present = signature.cell(kind, hooked).load(Ordering::Acquire);
         if !std::ptr::eq(
             present,
             bimetal_sys::lazy_host_stub(return_area(&signature.ty)),
         ) {
             return Ok(CodePtr::new(present));
         }
-        let ty = signature.ty.clone();
-        let trampoline = match (kind, hooked) {
-            (HostKind::Native, false) => Trampoline::WasmToNative(ty),
-            (HostKind::Array, false) => Trampoline::WasmToArray(ty),
-            (HostKind::Native, true) => Trampoline::HookedToNative(ty),
-            (HostKind::Array, true) => Trampoline::HookedToArray(ty),
+        let kind = match (kind, hooked) {
+            (HostKind::Native, false) => TrampolineKind::WasmToNative,
+            (HostKind::Array, false) => TrampolineKind::WasmToArray,
+            (HostKind::Native, true) => TrampolineKind::HookedToNative,
+            (HostKind::Array, true) => TrampolineKind::HookedToArray,
         };
-        let code = self.trampoline(&signature, trampoline)?;
-        cell.store(code.as_ptr().cast_mut(), Ordering::Release);
-        Ok(code)
+        self.trampoline(&signature, kind)
     }
 
-    /// Compiles a trampoline that lives as long as the signature.
-    fn trampoline(&self, signature: &Signature, trampoline: Trampoline) -> Result<CodePtr> {
-        let code =
-            self.with_compiler(|compiler, scratch| Ok(compiler.trampoline(&trampoline, scratch)?))?;
-        let piece = CodePiece::new(&self.inner.space, &code.bytes, code.alignment as usize)
-            .context("cannot allocate memory for machine code")?;
-        let address = CodePtr::new(piece.address());
-        signature.keep(piece);
+    /// Compiles a trampoline that lives as long as the signature. Two threads may both do it; one
+    /// of the two is kept.
+    fn trampoline(&self, signature: &Signature, kind: TrampolineKind) -> Result<CodePtr> {
+        let ty = signature.ty.clone();
+        let trampoline = Trampoline { kind, ty };
+        let code = self
+            .with_compiler(|compiler, scratch| Ok(compiler.trampoline(&trampoline, scratch)?))
+            .with_context(|| format!("cannot compile the trampoline `{trampoline}`"))?;
+        let placed = PlacedTrampoline::new(&self.inner.space, kind, &code)?;
         if let Some(mut profile) = self.profile() {
-            let (kind, ty) = match &trampoline {
-                Trampoline::HostToWasm(ty) => ("host_to_wasm", ty),
-                Trampoline::WasmToNative(ty) => ("wasm_to_native", ty),
-                Trampoline::WasmToArray(ty) => ("wasm_to_array", ty),
-                Trampoline::HookedToNative(ty) => ("hooked_to_native", ty),
-                Trampoline::HookedToArray(ty) => ("hooked_to_array", ty),
-            };
-            profile.code(format_args!("bimetal::{kind}{ty}"), address.0, &code.bytes);
+            profile.code(
+                format_args!("{trampoline}"),
+                placed.address().as_ptr().addr(),
+                &code.bytes,
+            );
         }
-        Ok(address)
+        Ok(signature.provide(placed))
     }
 }
 
 #[cfg(feature = "optimizer")]
 fn compiler(config: &Config) -> Result<Option<Arc<dyn Compiler>>> {
+    if !config.compiler {
+        return Ok(None);
+    }
     let target = config.compile_target()?;
     let optimizer = bimetal_optimizer::Optimizer::new(&target, config.settings.clone())?;
     Ok(Some(Arc::new(optimizer)))

@@ -2,17 +2,22 @@
 //!
 //! Code in an image calls through entry cells, as a lazy engine's does: so it needs no relocation,
 //! its pages are the same in every process, each function can be checked before its first call, and
-//! any of them can get a better version. How an image is loaded is in `vm/`: it is machine code
+//! any of them can get a better version. Trampolines that it may need are with it, so that an engine
+//! without a compiler can run it. How an image is loaded is in `vm/`: it is machine code
 //! from outside, and trusting it is the caller's decision.
+
+use std::collections::{BTreeSet, HashMap};
 
 use bimetal_abi::CallMode;
 use bimetal_artifact::{Header, Image, ImageBuilder};
-use bimetal_codegen::{Arch, ModuleEnv};
+use bimetal_codegen::{Arch, CompileError, ModuleEnv, Trampoline, TrampolineCode, TrampolineKind};
+use bimetal_wasm::{CompositeType, FuncType, TypeIndex};
+use cranelift_entity::EntityRef;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::module::Module;
-use crate::tier::compile_bodies;
+use crate::tier::{compile_bodies, compile_parallel};
 
 impl Engine {
     /// Compiles a module in the binary or text format to an image, an ELF file, for
@@ -49,7 +54,35 @@ impl Engine {
             }
             builder.function(&code.bytes, code.alignment, &code.sites)?;
         }
+        for (kind, ty, code) in self.compile_trampolines(&env.module)? {
+            builder.trampoline(kind, ty, &code.bytes, code.alignment)?;
+        }
         Ok(builder.finish()?)
+    }
+
+    /// The trampolines that an engine without a compiler may need for a module.
+    fn compile_trampolines(
+        &self,
+        wasm: &bimetal_wasm::Module,
+    ) -> Result<Vec<(TrampolineKind, TypeIndex, TrampolineCode)>> {
+        let needed = needed_trampolines(wasm);
+        let compile = |&(kind, index): &(TrampolineKind, TypeIndex)| {
+            let ty = wasm.func_type_at(index).clone();
+            let trampoline = Trampoline { kind, ty };
+            self.with_compiler(|compiler, scratch| {
+                match compiler.trampoline(&trampoline, scratch) {
+                    Ok(code) => Ok(Some((kind, index, code))),
+                    // A type that nobody can use on this machine.
+                    Err(CompileError::Unsupported(_)) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            })
+        };
+        let codes: Vec<_> = match self.config().parallel {
+            true => compile_parallel(&needed, compile)?,
+            false => needed.iter().map(compile).collect::<Result<_>>()?,
+        };
+        Ok(codes.into_iter().flatten().collect())
     }
 
     /// What two engines have in common that make the same code of the same module.
@@ -81,6 +114,48 @@ impl Engine {
         }
         Ok(header)
     }
+}
+
+/// The trampolines that a module may need, each once, in a fixed order.
+///
+/// The host calls what the module lets out: functions that can be referenced, and the start
+/// function; and it may call its own functions by what they were linked as. Wasm calls imports, and
+/// through tables whatever the host has put there. Trampolines of stores with call hooks are rare,
+/// and there for imports only.
+fn needed_trampolines(wasm: &bimetal_wasm::Module) -> Vec<(TrampolineKind, TypeIndex)> {
+    let mut needed = BTreeSet::new();
+    // One index for each type, however often the module has it.
+    let mut first: HashMap<&FuncType, TypeIndex> = HashMap::new();
+    for (index, ty) in &wasm.types {
+        if let CompositeType::Func(ty) = &ty.composite {
+            first.entry(ty).or_insert(index);
+        }
+    }
+    let mut need = |ty: &FuncType, kinds: &[TrampolineKind]| {
+        if let Some(&index) = first.get(ty) {
+            // By types, then by kinds.
+            needed.extend(kinds.iter().map(|&kind| (index, kind as u32)));
+        }
+    };
+    for (func, &ty) in &wasm.functions {
+        let ty = wasm.func_type_at(ty);
+        let is_import = func.index() < wasm.num_imported_funcs;
+        if is_import {
+            need(ty, &TrampolineKind::ALL);
+        } else if wasm.func_refs[func].is_some() || wasm.start == Some(func) {
+            need(ty, &[TrampolineKind::HostToWasm]);
+        }
+    }
+    if !wasm.tables.is_empty() {
+        for &ty in first.keys() {
+            need(
+                ty,
+                &[TrampolineKind::WasmToNative, TrampolineKind::WasmToArray],
+            );
+        }
+    }
+    let kind = |number: u32| TrampolineKind::ALL[number as usize];
+    needed.into_iter().map(|(ty, n)| (kind(n), ty)).collect()
 }
 
 impl Module {

@@ -1,5 +1,6 @@
 //! Loaded modules.
 
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use bimetal_artifact::Image;
 use bimetal_codegen::middleware::Instrumentation;
 use bimetal_codegen::{Dump, DumpSet, ModuleEnv};
-use bimetal_wasm::{CompositeType, DefinedFuncIndex, EntityIndex, FuncIndex};
+use bimetal_wasm::{CompositeType, DefinedFuncIndex, EntityIndex, FuncIndex, TypeIndex};
 use cranelift_entity::EntityRef;
 
 use crate::cache::CacheSlot;
@@ -47,7 +48,7 @@ pub(crate) struct ModuleInner {
     /// Engine-wide ids of the module's types; of types that are no functions `u32::MAX`.
     pub(crate) type_ids: Box<[u32]>,
     /// What these ids are of.
-    _signatures: Box<[Arc<Signature>]>,
+    pub(crate) signatures: Box<[Arc<Signature>]>,
     /// Entry cells of defined functions.
     pub(crate) entry: Box<[AtomicPtr<u8>]>,
     pub(crate) code: ModuleCode,
@@ -60,15 +61,17 @@ pub(crate) struct ModuleInner {
     pub(crate) slot: Option<CacheSlot>,
     /// How many functions came from `relative`.
     pub(crate) taken_over: AtomicUsize,
-    /// How many functions had been compiled when the cache was written.
+    /// What [`ModuleInner::compiled`] was when the cache was written.
     pub(crate) cached: AtomicUsize,
 }
 
 /// What a module has to begin with, besides itself.
 #[derive(Debug, Default)]
-pub(crate) struct Origin {
+pub(crate) struct Origin<'a> {
     /// Its compiled functions, all or some.
     pub(crate) image: Option<ImageText>,
+    /// The file that `image` is.
+    pub(crate) file: Option<&'a File>,
     /// What its memories contain at first, if that is known.
     pub(crate) contents: InitialContents,
     /// A module with the same outline, of whose functions some may be the same.
@@ -187,10 +190,13 @@ impl Module {
     pub(crate) fn from_wasm(
         engine: &Engine,
         wasm: bimetal_wasm::Module,
-        origin: Origin,
+        origin: Origin<'_>,
     ) -> Result<Module> {
         engine.for_this_machine()?;
-        let in_image = origin.image.is_some();
+        if origin.image.is_none() {
+            engine.compiler()?;
+        }
+        let (in_image, file) = (origin.image.is_some(), origin.file);
         let env = Module::environment(engine, wasm)?;
         let wasm = &*env.module;
         let signatures: Vec<Option<Arc<Signature>>> = wasm
@@ -210,7 +216,7 @@ impl Module {
             engine: engine.clone(),
             env,
             type_ids,
-            _signatures: signatures.into_iter().flatten().collect(),
+            signatures: signatures.iter().flatten().cloned().collect(),
             entry,
             code: ModuleCode::new(
                 engine.code_space().clone(),
@@ -226,6 +232,12 @@ impl Module {
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
         });
+        if let Some(image) = inner.code.image() {
+            let of_type = |ty: TypeIndex| signatures.get(ty.index())?.clone();
+            image.share_trampolines(engine.code_space(), file, of_type)?;
+        }
+        // What was there before is no reason to write it again.
+        inner.cached.store(inner.compiled(), Ordering::Relaxed);
         match (in_image, engine.config().lazy) {
             // It was shown when it was compiled.
             (true, true) => {}
@@ -431,6 +443,12 @@ impl Module {
 impl ModuleInner {
     pub(crate) fn wasm(&self) -> &bimetal_wasm::Module {
         &self.env.module
+    }
+
+    /// How many functions and trampolines have been compiled.
+    pub(crate) fn compiled(&self) -> usize {
+        let trampolines = self.signatures.iter().map(|s| s.trampolines());
+        self.code.count() + trampolines.sum::<usize>()
     }
 
     /// For messages: the name of a function.

@@ -9,14 +9,16 @@
 //! somebody who does. A function's store keeps its module or its host function, and they keep it.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
+use bimetal_codegen::TrampolineKind;
 use bimetal_wasm::FuncType;
 
 use crate::engine::CodePtr;
+use crate::error::Result;
 use crate::tier::return_area;
-use crate::vm::{CodePiece, HostKind};
+use crate::vm::{HostKind, PlacedTrampoline};
 
 /// The function types of an engine that are in use.
 #[derive(Default)]
@@ -37,8 +39,8 @@ pub(crate) struct Signature {
     pub(crate) host_to_wasm: OnceLock<CodePtr>,
     /// Entry cells of host functions of this type, by `HostKind`, without and with call hooks.
     cells: [[AtomicPtr<u8>; 2]; 2],
-    /// Trampolines, given back with this.
-    code: Mutex<Vec<CodePiece>>,
+    /// Trampolines, at most one of each kind, given back with this.
+    trampolines: Mutex<Vec<PlacedTrampoline>>,
     known: Weak<Signatures>,
 }
 
@@ -63,7 +65,7 @@ impl Signatures {
             ty: ty.clone(),
             host_to_wasm: OnceLock::new(),
             cells: [[stub(), stub()], [stub(), stub()]],
-            code: Mutex::default(),
+            trampolines: Mutex::default(),
             known: Arc::downgrade(self),
         });
         // In the place of one that is dead and has not been forgotten yet, perhaps.
@@ -86,10 +88,45 @@ impl Signature {
         &self.cells[usize::from(hooked)][kind as usize]
     }
 
-    /// Keeps code that is only run on behalf of this type.
-    pub(crate) fn keep(&self, code: CodePiece) {
-        let mut kept = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push(code);
+    /// Makes a trampoline the one of its kind, unless there is one; where that is.
+    pub(crate) fn provide(&self, new: PlacedTrampoline) -> CodePtr {
+        let mut all = self.lock();
+        if let Some(present) = all.iter().find(|present| present.kind == new.kind) {
+            return present.address();
+        }
+        let code = new.address();
+        match new.kind {
+            TrampolineKind::HostToWasm => drop(self.host_to_wasm.set(code)),
+            TrampolineKind::WasmToNative => self.fill(HostKind::Native, false, code),
+            TrampolineKind::WasmToArray => self.fill(HostKind::Array, false, code),
+            TrampolineKind::HookedToNative => self.fill(HostKind::Native, true, code),
+            TrampolineKind::HookedToArray => self.fill(HostKind::Array, true, code),
+        }
+        all.push(new);
+        code
+    }
+
+    fn fill(&self, kind: HostKind, hooked: bool, code: CodePtr) {
+        let cell = self.cell(kind, hooked);
+        cell.store(code.as_ptr().cast_mut(), Ordering::Release);
+    }
+
+    /// Shows all trampolines of this type, until there is an error.
+    pub(crate) fn try_each_trampoline(
+        &self,
+        mut f: impl FnMut(&PlacedTrampoline) -> Result<()>,
+    ) -> Result<()> {
+        self.lock().iter().try_for_each(&mut f)
+    }
+
+    /// How many trampolines there are of this type.
+    pub(crate) fn trampolines(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PlacedTrampoline>> {
+        let all = self.trampolines.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use bimetal::{Config, Engine, ErrorKind, Instance, Linker, Module, OptLevel, Result, Store, Trap};
+use bimetal::{
+    Config, Engine, ErrorKind, Func, FuncType, Instance, Linker, Module, OptLevel, Result, Store,
+    Trap, Val, ValType,
+};
 
 const WAT: &str = r#"(module $m
     (import "host" "twice" (func $twice (param i32) (result i32)))
@@ -117,6 +120,61 @@ fn an_image_runs_from_bytes_and_from_a_file() -> Result<()> {
             behaves(&engine, &module)?;
         }
     }
+    Ok(())
+}
+
+/// An image has all that it needs to be run: no compiler of this process has a part in it.
+#[test]
+fn an_image_runs_without_a_compiler() -> Result<()> {
+    let folder = Folder::new("no-compiler");
+    let path = folder.0.join("m.bmt");
+    std::fs::write(&path, image(&Config::new())?)?;
+    let engine = Engine::new(Config::new().enable_compiler(false))?;
+    // SAFETY: we have just written it.
+    let module = unsafe { Module::deserialize_file(&engine, &path)? };
+    behaves(&engine, &module)?;
+    let module = deserialize(&engine, &std::fs::read(&path)?)?;
+    behaves(&engine, &module)?;
+
+    let mut store = Store::new(&engine, 0);
+    store.call_hook(|mut store, _| {
+        *store.data_mut() += 1;
+        Ok(())
+    });
+    let mut linker = Linker::new(&engine);
+    // In an array, too.
+    let ty = FuncType::new(&engine, [ValType::I32], [ValType::I32]);
+    linker.func_new("host", "twice", ty.clone(), |_, params, results| {
+        results[0] = Val::I32(params[0].unwrap_i32() * 2);
+        Ok(())
+    })?;
+    let instance = linker.instantiate(&mut store, &module)?;
+    let host = instance.get_typed_func::<(), i32>(&mut store, "host")?;
+    assert_eq!(host.call(&mut store, ())?, 200);
+    assert_eq!(*store.data(), 4);
+    // The host's own function, called by the host.
+    let twice = linker.get(&mut store, "host", "twice").unwrap();
+    let twice = twice.into_func().unwrap().typed::<i32, i32>(&store)?;
+    assert_eq!(twice.call(&mut store, 21)?, 42);
+
+    // One that no image has.
+    let other = Func::wrap(&mut store, |x: f64| x);
+    let error = other.typed::<f64, f64>(&store)?.call(&mut store, 1.0);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compile);
+    assert!(format!("{error:#}").contains("no compiler"), "{error:#}");
+    Ok(())
+}
+
+/// Whoever provided them.
+#[test]
+fn trampolines_outlive_the_image_that_they_came_from() -> Result<()> {
+    let engine = Engine::new(Config::new().enable_compiler(false))?;
+    let bytes = image(&Config::new())?;
+    let first = deserialize(&engine, &bytes)?;
+    let second = deserialize(&engine, &bytes)?;
+    drop(first);
+    behaves(&engine, &second)?;
     Ok(())
 }
 

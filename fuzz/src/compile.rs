@@ -11,10 +11,10 @@ use arbitrary::Unstructured;
 use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{
     Arch, CompileError, Compiler, CpuFeatures, ModuleEnv, OptLevel, Settings, Target as Machine,
-    Trampoline,
+    Trampoline, TrampolineKind,
 };
 use bimetal_optimizer::Optimizer;
-use bimetal_wasm::{Features, FuncType, Module, OperatorCost};
+use bimetal_wasm::{Features, Module, OperatorCost};
 
 use crate::runner::thread_time;
 use crate::{Notes, Target, extreme, generate};
@@ -285,24 +285,19 @@ fn one(
             }
         }
     }
-    const KINDS: [fn(FuncType) -> Trampoline; 5] = [
-        Trampoline::HostToWasm,
-        Trampoline::WasmToNative,
-        Trampoline::WasmToArray,
-        Trampoline::HookedToNative,
-        Trampoline::HookedToArray,
-    ];
+    const KINDS: [TrampolineKind; 5] = TrampolineKind::ALL;
     let types: BTreeSet<_> = env.module.functions.values().collect();
     for (i, &ty) in types.into_iter().enumerate() {
         let ty = env.module.func_type_at(ty);
-        for (kind, make) in KINDS.iter().enumerate() {
+        for (number, kind) in KINDS.into_iter().enumerate() {
             if how
                 .trampolines
-                .is_some_and(|n| (usize::from(n) + i) % KINDS.len() != kind)
+                .is_some_and(|n| (usize::from(n) + i) % KINDS.len() != number)
             {
                 continue;
             }
-            let trampoline = make(ty.clone());
+            let ty = ty.clone();
+            let trampoline = Trampoline { kind, ty };
             match optimizer.trampoline(&trampoline, &mut used) {
                 Ok(_) => notes.count("trampolines"),
                 Err(CompileError::Unsupported(_)) if lacks_vectors(machine) => {}

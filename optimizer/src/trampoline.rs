@@ -5,7 +5,7 @@
 //! [`crate::emit::trampoline`] checks.
 
 use bimetal_abi::{Builtin, NativeReturn, ValRaw, VmContextHeader, VmHostContext, VmStoreContext};
-use bimetal_codegen::{Arch, CompileError, Trampoline, results_in_array};
+use bimetal_codegen::{Arch, CompileError, Trampoline, TrampolineKind, results_in_array};
 use bimetal_wasm::{FuncType, ValType};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
@@ -28,12 +28,13 @@ pub(crate) fn build(
     trampoline: &Trampoline,
     func: &mut Function,
 ) -> Result<(), CompileError> {
-    match trampoline {
-        Trampoline::HostToWasm(ty) => host_to_wasm(isa, ty, func),
-        Trampoline::WasmToNative(ty) => wasm_to_native(isa, ty, false, func),
-        Trampoline::WasmToArray(ty) => wasm_to_array(isa, ty, false, func),
-        Trampoline::HookedToNative(ty) => wasm_to_native(isa, ty, true, func),
-        Trampoline::HookedToArray(ty) => wasm_to_array(isa, ty, true, func),
+    let ty = &trampoline.ty;
+    match trampoline.kind {
+        TrampolineKind::HostToWasm => host_to_wasm(isa, ty, func),
+        TrampolineKind::WasmToNative => wasm_to_native(isa, ty, false, func),
+        TrampolineKind::WasmToArray => wasm_to_array(isa, ty, false, func),
+        TrampolineKind::HookedToNative => wasm_to_native(isa, ty, true, func),
+        TrampolineKind::HookedToArray => wasm_to_array(isa, ty, true, func),
     }
 }
 
@@ -431,13 +432,9 @@ mod tests {
                         continue;
                     }
                     let ty = FuncType::new(params.iter().copied(), results.iter().copied());
-                    for trampoline in [
-                        Trampoline::HostToWasm(ty.clone()),
-                        Trampoline::WasmToNative(ty.clone()),
-                        Trampoline::WasmToArray(ty.clone()),
-                        Trampoline::HookedToNative(ty.clone()),
-                        Trampoline::HookedToArray(ty.clone()),
-                    ] {
+                    for kind in TrampolineKind::ALL {
+                        let ty = ty.clone();
+                        let trampoline = Trampoline { kind, ty };
                         let code = optimizer
                             .trampoline(&trampoline, &mut scratch)
                             .unwrap_or_else(|error| panic!("{arch}: {trampoline:?}: {error}"));
@@ -456,7 +453,8 @@ mod tests {
         };
         let optimizer = Optimizer::new(&target, Settings::default()).unwrap();
         let ty = FuncType::new([ValType::V128], []);
-        let result = optimizer.trampoline(&Trampoline::HostToWasm(ty), &mut optimizer.scratch());
+        let kind = TrampolineKind::HostToWasm;
+        let result = optimizer.trampoline(&Trampoline { kind, ty }, &mut optimizer.scratch());
         assert!(matches!(result, Err(CompileError::Unsupported(_))));
     }
 }

@@ -272,9 +272,9 @@ pub(crate) fn compile_bodies(
 
 /// Compiles on all cores. Large functions are taken as they come, but no thread is left with a
 /// long tail: work is handed out one function at a time.
-fn compile_parallel<R: Send>(
-    functions: &[DefinedFuncIndex],
-    compile: impl Fn(&DefinedFuncIndex) -> Result<R> + Sync,
+pub(crate) fn compile_parallel<F: Sync, R: Send>(
+    functions: &[F],
+    compile: impl Fn(&F) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let failed = AtomicUsize::new(usize::MAX);

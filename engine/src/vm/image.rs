@@ -7,17 +7,21 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use bimetal_artifact::{Image, ImageError};
 use bimetal_codegen::SiteTable;
 use bimetal_sys::{CodeRegion, MappedCode, MappedFile};
-use bimetal_wasm::{Bytes, DefinedFuncIndex};
+use bimetal_wasm::{Bytes, DefinedFuncIndex, TypeIndex};
 
+use super::code::CodeSpace;
 use super::contents::InitialContents;
+use super::trampolines;
 use crate::cache::CacheSlot;
 use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
 use crate::module::{Module, Origin};
+use crate::signatures::Signature;
 
 /// An image with its code where it can run.
 #[derive(Debug)]
@@ -89,6 +93,17 @@ impl ImageText {
     pub(super) fn sites(&self, func: DefinedFuncIndex) -> SiteTable {
         let function = self.image.function(func);
         function.and_then(|f| f.sites()).unwrap_or_default()
+    }
+
+    /// Gives the image's trampolines to the types that need them. `file` is the image's, if it is
+    /// one.
+    pub(crate) fn share_trampolines(
+        &self,
+        space: &Arc<CodeSpace>,
+        file: Option<&File>,
+        signature: impl Fn(TypeIndex) -> Option<Arc<Signature>>,
+    ) -> Result<()> {
+        trampolines::share(&self.image, file, space, signature)
     }
 
     pub(crate) fn image(&self) -> &Image {
@@ -204,6 +219,7 @@ impl Module {
         let globals = header.globals;
         let origin = Origin {
             image: Some(ImageText::new(image, file)?),
+            file,
             contents,
             relative: None,
             slot,

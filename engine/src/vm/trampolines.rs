@@ -1,0 +1,112 @@
+//! Trampolines in place: compiled one by one, or mapped with the image that has them.
+//!
+//! They belong to the function types of the engine, not to a module: the first who brings one of a
+//! kind for a type provides all. So those of an image are mapped apart from its functions, and that
+//! mapping lives as long as a type uses it, while the module may go.
+//!
+//! The image's seal covers its trampolines, so all of them are published as soon as it is loaded.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use bimetal_artifact::Image;
+use bimetal_codegen::{TrampolineCode, TrampolineKind};
+use bimetal_sys::MappedCode;
+use bimetal_wasm::TypeIndex;
+
+use super::code::{CodePiece, CodeSpace};
+use crate::engine::CodePtr;
+use crate::error::{Context, Result};
+use crate::signatures::Signature;
+
+/// A trampoline that can run as long as this lives.
+#[derive(Debug)]
+pub(crate) struct PlacedTrampoline {
+    pub(crate) kind: TrampolineKind,
+    address: usize,
+    len: usize,
+    _holder: Holder,
+}
+
+/// What keeps trampolines in place.
+#[derive(Clone, Debug)]
+enum Holder {
+    Piece { _piece: Arc<CodePiece> },
+    Mapped { _code: Arc<MappedCode> },
+}
+
+impl PlacedTrampoline {
+    /// Puts one that has just been compiled into executable memory.
+    pub(crate) fn new(
+        space: &Arc<CodeSpace>,
+        kind: TrampolineKind,
+        code: &TrampolineCode,
+    ) -> Result<PlacedTrampoline> {
+        let piece = CodePiece::new(space, &code.bytes, code.alignment as usize)
+            .context("cannot allocate memory for machine code")?;
+        Ok(PlacedTrampoline {
+            kind,
+            address: piece.address().expose_provenance(),
+            len: code.bytes.len(),
+            _holder: Holder::Piece {
+                _piece: Arc::new(piece),
+            },
+        })
+    }
+
+    pub(crate) fn address(&self) -> CodePtr {
+        CodePtr::new(std::ptr::with_exposed_provenance(self.address))
+    }
+
+    /// Its machine code.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let start: *const u8 = std::ptr::with_exposed_provenance(self.address);
+        // SAFETY: so many bytes are there, readable, and never changed while the holder lives.
+        unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+}
+
+/// Gives the trampolines of an image to the types that have none of their own yet. `file` is the
+/// image's, if it is one; otherwise they are copied.
+pub(super) fn share(
+    image: &Image,
+    file: Option<&File>,
+    space: &Arc<CodeSpace>,
+    signature: impl Fn(TypeIndex) -> Option<Arc<Signature>>,
+) -> Result<()> {
+    let range = image.trampoline_text();
+    if range.is_empty() {
+        return Ok(());
+    }
+    let mapped = file.and_then(|f| MappedCode::new(f, range.start as u64, range.len()).ok());
+    let (base, holder) = match mapped {
+        Some(code) => (
+            code.base(),
+            Holder::Mapped {
+                _code: Arc::new(code),
+            },
+        ),
+        None => {
+            let piece = CodePiece::new(space, image.trampoline_bytes(), 1)
+                .context("cannot allocate memory for machine code")?;
+            (
+                piece.address(),
+                Holder::Piece {
+                    _piece: Arc::new(piece),
+                },
+            )
+        }
+    };
+    let base = base.expose_provenance();
+    for trampoline in image.trampolines() {
+        if let Some(signature) = signature(trampoline.ty) {
+            signature.provide(PlacedTrampoline {
+                kind: trampoline.kind,
+                address: base + trampoline.code.start,
+                len: trampoline.code.len(),
+                _holder: holder.clone(),
+            });
+        }
+    }
+    Ok(())
+}
