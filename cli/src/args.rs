@@ -4,16 +4,17 @@
 //! command nor a general option is where the arguments of `run` begin. What follows the file
 //! belongs to the guest, whatever it looks like.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
+use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::grants::GrantArgs;
 use crate::limits::LimitArgs;
 
 const EXAMPLES: &str = "\
@@ -43,6 +44,17 @@ Examples:
 
 Exit codes: the guest's own; 134 after a trap; 1 if it could not be loaded or run.";
 
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  bimetal snapshot app.wasm -o fast.wasm             run `wizer-initialize`, keep what it did
+  bimetal snapshot app.wasm --init setup -o fast.wasm
+  bimetal snapshot app.wasm --rename _start=resume -o fast.wasm
+  bimetal snapshot app.wasm --init setup --dir data -o fast.wasm -- data/big.json
+
+What it writes is a plain module for any runtime. Its memories, tables and globals begin as they were
+when the initialisation returned. What the system knows is not in it: open files and sockets are gone,
+and what the program has remembered of its arguments, variables and directories stays as it was.";
+
 /// A WebAssembly runtime with two metals: compiled ahead of time, and just in time
 ///
 /// Programs for WASI preview 1 run as they are; binary and text format are both read.
@@ -66,6 +78,9 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show a module's sections, imports, exports, sizes and features
     Inspect(InspectArgs),
+    /// Run a module's initialisation once, and write the module as it is then
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(Box<SnapshotArgs>),
     /// Run test scripts of the specification (.wast)
     Wast(WastArgs),
     /// Translate between binary and text format, whichever way the file needs
@@ -95,18 +110,8 @@ pub struct CodeArgs {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Give the guest a directory, under a name of its own if wished, read-only with `:ro`
-    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]",
-        value_parser = OsStringValueParser::new().try_map(|text| parse_dir(&text)))]
-    pub dirs: Vec<DirArg>,
-
-    /// Set a variable of the guest's environment, or let it inherit one
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub env: Vec<OsString>,
-
-    /// Let the guest inherit the whole environment
-    #[arg(long)]
-    pub inherit_env: bool,
+    #[command(flatten)]
+    pub grants: GrantArgs,
 
     /// Call this export with the arguments and print its results, instead of starting the program
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
@@ -171,6 +176,47 @@ pub struct RunArgs {
     /// Whether the file may be a mistyped command: it is the command line's first word.
     #[arg(skip)]
     pub maybe_command: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// The exported function to run [default: wizer-initialize, or wizer.initialize]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub init: Option<String>,
+
+    /// Where to write the module (`-`: standard output; the guest's then goes to standard error)
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub output: PathBuf,
+
+    /// Leave the initialisation among the exports
+    #[arg(long)]
+    pub keep_init: bool,
+
+    /// Export SRC under the name DST, in the place of what has that name; can be repeated
+    #[arg(long, value_name = "DST=SRC", value_parser = parse_rename)]
+    pub rename: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub grants: GrantArgs,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Make it the same module each time: NaNs, clocks, random numbers
+    #[arg(long, conflicts_with = "timeout")]
+    pub deterministic: bool,
+
+    /// Say on standard error what is going on
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// The module (`-`: standard input)
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// The arguments that it sees, after its name
+    #[arg(last = true)]
+    pub args: Vec<OsString>,
 }
 
 /// What to do with the cache.
@@ -281,14 +327,6 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// A directory for the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirArg {
-    pub host: PathBuf,
-    pub guest: String,
-    pub read_only: bool,
-}
-
 /// `-O`.
 #[derive(Clone, Copy, Debug)]
 pub struct OptLevel(pub bimetal::OptLevel);
@@ -331,39 +369,6 @@ pub enum DumpForm {
     Asm,
 }
 
-/// The host's name is any bytes; the guest's is a text, since WASI's names are.
-fn parse_dir(text: &OsStr) -> Result<DirArg, String> {
-    const EXPECTED: &str = "expected HOST, HOST::GUEST, or one of them with `:ro`";
-    let bytes = text.as_bytes();
-    let (bytes, read_only) = match bytes.strip_suffix(b":ro") {
-        Some(bytes) => (bytes, true),
-        None => (bytes, false),
-    };
-    let separator = bytes.windows(2).position(|two| two == b"::");
-    let (host, guest) = match separator {
-        Some(at) => (&bytes[..at], &bytes[at + 2..]),
-        None => (bytes, bytes),
-    };
-    if host.is_empty() || guest.is_empty() {
-        return Err(EXPECTED.into());
-    }
-    let guest = std::str::from_utf8(guest).map_err(|_| match separator {
-        Some(_) => "the guest's name for it must be UTF-8",
-        None => "the guest's name for it must be UTF-8: give it one with HOST::GUEST",
-    })?;
-    // `a::b::ro` is read-only by mistake, or named so by mistake.
-    if guest.ends_with(':') {
-        return Err(format!(
-            "`{guest}`, the guest's name for it, ends in `:`; {EXPECTED}, as `data::/srv:ro`"
-        ));
-    }
-    Ok(DirArg {
-        host: OsStr::from_bytes(host).into(),
-        guest: guest.into(),
-        read_only,
-    })
-}
-
 /// Looks at the form only; names are resolved when they are used.
 fn parse_listen(text: &str) -> Result<String, &'static str> {
     let is_address = text.parse::<SocketAddr>().is_ok();
@@ -381,6 +386,13 @@ fn parse_preload(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, file)) if !file.is_empty() => Ok((name.into(), file.into())),
         _ => Err("expected NAME=FILE".into()),
+    }
+}
+
+fn parse_rename(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((to, from)) => Ok((to.into(), from.into())),
+        _ => Err("expected DST=SRC".into()),
     }
 }
 
@@ -446,7 +458,7 @@ mod tests {
         ] {
             let args = run_args(line);
             assert_eq!(args.file_and_args, ["a.wasm", "--dir", "x", "-v"]);
-            assert_eq!((args.dirs.len(), args.verbose), (1, true));
+            assert_eq!((args.grants.dirs.len(), args.verbose), (1, true));
         }
         assert_eq!(run_args("bimetal a.wasm").file_and_args, ["a.wasm"]);
         assert_eq!(run_args("bimetal - -- -x").file_and_args, ["-", "--", "-x"]);
@@ -462,31 +474,6 @@ mod tests {
         assert!(run_args("bimetal valdate x").maybe_command);
         assert!(!run_args("bimetal run x").maybe_command);
         assert!(!run_args("bimetal -v x").maybe_command);
-    }
-
-    #[test]
-    fn directories() {
-        let parse_dir = |text: &[u8]| parse_dir(OsStr::from_bytes(text));
-        let dir = |host: &str, guest: &str, read_only| DirArg {
-            host: host.into(),
-            guest: guest.into(),
-            read_only,
-        };
-        assert_eq!(parse_dir(b"."), Ok(dir(".", ".", false)));
-        assert_eq!(parse_dir(b".:ro"), Ok(dir(".", ".", true)));
-        assert_eq!(parse_dir(b"a b::/x"), Ok(dir("a b", "/x", false)));
-        assert_eq!(parse_dir(b"/a::/:ro"), Ok(dir("/a", "/", true)));
-        assert_eq!(parse_dir(b"/a:b"), Ok(dir("/a:b", "/a:b", false)));
-        for text in [
-            "", ":ro", "::/x", "x::", "x:::ro", "a::b::ro", "a::ro", "a::b:",
-        ] {
-            assert!(parse_dir(text.as_bytes()).is_err(), "{text}");
-        }
-        // The host's name need not be UTF-8, but then the guest needs another.
-        let host = OsStr::from_bytes(b"\xff");
-        let named = parse_dir(b"\xff::x:ro").unwrap();
-        assert_eq!((named.host.as_os_str(), &*named.guest), (host, "x"));
-        assert!(parse_dir(b"\xff").is_err() && parse_dir(b"x::\xff").is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod cache;
 mod compile;
 mod completions;
 mod environment;
+mod grants;
 mod image;
 mod inspect;
 mod invoke;
@@ -24,6 +25,7 @@ mod load;
 mod output;
 mod progress;
 mod run;
+mod snapshot;
 mod validate;
 mod wast;
 mod wat;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Compile(args) => compile::compile(&args),
         Command::Validate(args) => validate::validate(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Snapshot(args) => snapshot::snapshot(&args),
         Command::Wast(args) => wast::wast(&args),
         Command::Wat(args) => wat::wat(&args),
         Command::Cache(command) => cache::cache(command),

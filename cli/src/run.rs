@@ -1,10 +1,9 @@
 //! `bimetal run`: load a module, find out what kind of program it is, give it what it may have,
 //! and start it.
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -14,15 +13,13 @@ use bimetal::{
     AsContextMut, Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result,
     Store,
 };
-use bimetal_wasi::{
-    DeterministicRandom, DirPerms, FilePerms, LogicalClock, WasiCtx, WasiCtxBuilder,
-};
+use bimetal_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::args::{Profile, RunArgs};
 use crate::environment::{self, Host};
 use crate::output::{self, Log};
 use crate::progress::CompileProgress;
-use crate::{cache, invoke, load};
+use crate::{cache, grants, invoke, load};
 
 /// Runs the program that the arguments name.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
@@ -256,10 +253,7 @@ fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_stdio();
     if args.deterministic {
-        let clock = LogicalClock::new();
-        wasi.wall_clock(clock.clone());
-        wasi.monotonic_clock(clock);
-        wasi.random(DeterministicRandom::new(0));
+        grants::deterministic(&mut wasi);
     }
     for (i, arg) in args.file_and_args.iter().enumerate() {
         let arg = match &args.argv0 {
@@ -268,52 +262,7 @@ fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
         };
         wasi.arg(arg.as_bytes());
     }
-    if args.inherit_env {
-        wasi.inherit_env();
-    }
-    for variable in &args.env {
-        let bytes = variable.as_bytes();
-        if bytes.is_empty() {
-            return Err(Error::msg("`--env \"\"` has no name"));
-        }
-        match bytes.iter().position(|&byte| byte == b'=') {
-            Some(0) => {
-                return Err(Error::msg(format!(
-                    "`--env {}` has no name",
-                    variable.display()
-                )));
-            }
-            Some(at) => {
-                wasi.env(&bytes[..at], &bytes[at + 1..]);
-            }
-            None => match std::env::var_os(variable) {
-                Some(value) => {
-                    wasi.env(bytes, value.into_vec());
-                }
-                None => log.say(format_args!(
-                    "`--env {}`: it is not set here either",
-                    variable.display()
-                )),
-            },
-        }
-    }
-    // The guest could not tell two of the same name apart. A slash at the end is no difference.
-    let mut names = HashSet::new();
-    for dir in &args.dirs {
-        if !names.insert(dir.guest.trim_end_matches('/')) {
-            return Err(Error::msg(format!(
-                "the guest's name `{}` is given to two directories; `--dir HOST::GUEST` gives another",
-                dir.guest
-            )));
-        }
-        let (dir_perms, file_perms) = if dir.read_only {
-            (DirPerms::READ, FilePerms::READ)
-        } else {
-            (DirPerms::all(), FilePerms::all())
-        };
-        wasi.preopened_dir(&dir.host, &dir.guest, dir_perms, file_perms)
-            .with_context(|| format!("the directory `{}` cannot be opened", dir.host.display()))?;
-    }
+    args.grants.grant(&mut wasi, log)?;
     for address in &args.listen {
         let what = || format!("cannot listen on {address}");
         let resolved: Vec<_> = address

@@ -127,7 +127,13 @@ impl Dump {
     }
 
     fn instance_of(&self, module: &Module) -> Option<u32> {
-        let module = self.modules.iter().position(|m| Module::same(m, module))?;
+        // A snapshot's frames are those of the module that it was taken of.
+        let same = |m: &Module| Module::same(m, module);
+        let mut modules = self.modules.iter();
+        let module = modules.position(same).or_else(|| {
+            let same = |m: &Module| Module::same_code(m, module);
+            self.modules.iter().position(same)
+        })?;
         let is_of = |instance: &(u32, _, _)| instance.0 == module as u32;
         Some(self.instances.iter().position(is_of)? as u32)
     }

@@ -165,6 +165,10 @@ impl Module {
     /// # Errors
     /// If a function cannot be compiled.
     pub fn serialize(&self) -> Result<Vec<u8>> {
+        if self.inner().base.is_some() {
+            // Its contexts are laid out as those of the original, which its binary does not say.
+            return self.engine().precompile_module(&self.wasm().bytes);
+        }
         let env = self.env();
         let mut copy = ModuleEnv::new(env.module.clone(), env.tunables.clone())?;
         copy.instrumentation = env.instrumentation.clone();
@@ -174,6 +178,6 @@ impl Module {
 
     /// Whether its code comes from an image.
     pub fn is_precompiled(&self) -> bool {
-        self.inner().code.image().is_some()
+        self.inner().code_owner().code.image().is_some()
     }
 }

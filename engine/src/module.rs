@@ -56,6 +56,8 @@ pub(crate) struct ModuleInner {
     pub(crate) symbols: SymbolCache,
     pub(crate) contents: InitialContents,
     /// See [`Origin`].
+    pub(crate) base: Option<Arc<ModuleInner>>,
+    /// See [`Origin`].
     pub(crate) relative: Option<Image>,
     /// See [`Origin`].
     pub(crate) slot: Option<CacheSlot>,
@@ -74,6 +76,9 @@ pub(crate) struct Origin<'a> {
     pub(crate) file: Option<&'a File>,
     /// What its memories contain at first, if that is known.
     pub(crate) contents: InitialContents,
+    /// A module with the same code, of which this one is a [snapshot](crate::Snapshot): it has the
+    /// code of both. Never a snapshot itself.
+    pub(crate) base: Option<Arc<ModuleInner>>,
     /// A module with the same outline, of whose functions some may be the same.
     pub(crate) relative: Option<Image>,
     /// Where to keep what is compiled.
@@ -210,8 +215,13 @@ impl Module {
         let id = |signature: &Option<Arc<Signature>>| signature.as_ref().map_or(u32::MAX, |s| s.id);
         let type_ids = signatures.iter().map(id).collect();
         let functions = wasm.bodies.len();
-        let entry =
-            crate::tier::entry_cells(wasm).context("cannot allocate memory for machine code")?;
+        let entry = match &origin.base {
+            Some(base) => crate::tier::same_cells(base),
+            None => {
+                crate::tier::entry_cells(wasm).context("cannot allocate memory for machine code")?
+            }
+        };
+        let has_base = origin.base.is_some();
         let inner = Arc::new_cyclic(|owner| ModuleInner {
             engine: engine.clone(),
             env,
@@ -225,6 +235,7 @@ impl Module {
                 origin.image,
             ),
             contents: origin.contents,
+            base: origin.base,
             relative: origin.relative,
             slot: origin.slot,
             taken_over: AtomicUsize::new(0),
@@ -239,6 +250,7 @@ impl Module {
         // What was there before is no reason to write it again.
         inner.cached.store(inner.compiled(), Ordering::Relaxed);
         match (in_image, engine.config().lazy) {
+            _ if has_base => {}
             // It was shown when it was compiled.
             (true, true) => {}
             (false, true) => crate::tier::show_all(&inner.env, engine.config().parallel)?,
@@ -262,6 +274,11 @@ impl Module {
     /// The decoded module.
     pub fn wasm(&self) -> &bimetal_wasm::Module {
         &self.inner.env.module
+    }
+
+    /// Whether both have the same code: they are the same, or one is a snapshot of the other.
+    pub(crate) fn same_code(a: &Module, b: &Module) -> bool {
+        Arc::ptr_eq(a.inner.code_owner(), b.inner.code_owner())
     }
 
     /// Whether both are the same loaded module.
@@ -401,7 +418,7 @@ impl Module {
     /// # Ok::<(), bimetal::Error>(())
     /// ```
     pub fn image_range(&self) -> Range<*const u8> {
-        let range = self.inner.code.range();
+        let range = self.inner.code_owner().code.range();
         let address = |at| std::ptr::with_exposed_provenance(at);
         address(range.start)..address(range.end)
     }
@@ -409,12 +426,13 @@ impl Module {
     /// How many functions were not compiled but taken over from an earlier build of the same
     /// program that was in the cache. They count as compiled in [`Module::compiled`].
     pub fn taken_over(&self) -> usize {
-        self.inner.taken_over.load(Ordering::Relaxed)
+        self.inner.code_owner().taken_over.load(Ordering::Relaxed)
     }
 
     /// How many functions have been compiled, and the bytes of their machine code.
     pub fn compiled(&self) -> (usize, usize) {
-        (self.inner.code.count(), self.inner.code.size())
+        let code = &self.inner.code_owner().code;
+        (code.count(), code.size())
     }
 
     /// The compiler's intermediate forms of one function.
@@ -449,6 +467,11 @@ impl ModuleInner {
     pub(crate) fn compiled(&self) -> usize {
         let trampolines = self.signatures.iter().map(|s| s.trampolines());
         self.code.count() + trampolines.sum::<usize>()
+    }
+
+    /// The module that has this one's code, which mostly is itself.
+    pub(crate) fn code_owner<'a>(self: &'a Arc<ModuleInner>) -> &'a Arc<ModuleInner> {
+        self.base.as_ref().unwrap_or(self)
     }
 
     /// For messages: the name of a function.

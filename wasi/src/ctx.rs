@@ -29,6 +29,12 @@ impl WasiCtx {
     pub fn listener_fds(&self) -> Vec<u32> {
         self.fds.listeners()
     }
+
+    /// The preview-1 descriptor numbers of what the guest has opened and not closed: files,
+    /// directories, connections. What it was given is not among them.
+    pub fn opened_fds(&self) -> Vec<u32> {
+        self.fds.opened()
+    }
 }
 
 /// Collects what a guest is given, then makes a [`WasiCtx`] of it.

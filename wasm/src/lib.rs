@@ -24,7 +24,8 @@ pub mod instrument;
 mod matching;
 pub mod module;
 mod names;
-mod sections;
+pub mod sections;
+mod segment_uses;
 pub mod text;
 pub mod types;
 mod usage;
@@ -37,6 +38,7 @@ pub use module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,
     FunctionBody, Import, ImportType, Module, Names, SegmentMode, TableInit,
 };
+pub use segment_uses::SegmentUses;
 pub use types::{
     ArrayType, CompositeType, DataIndex, DefinedFuncIndex, DefinedGlobalIndex, DefinedMemoryIndex,
     DefinedTableIndex, ElemIndex, EntityIndex, FieldType, FuncIndex, FuncRefIndex, FuncType,

@@ -1,6 +1,7 @@
 //! A module as a list of sections, without looking into them.
 //!
-//! For what must work, or at least say something, whatever is wrong inside of sections.
+//! For what must work, or at least say something, whatever is wrong inside of sections; and for
+//! writing a module again of which some sections stay as they are.
 
 use std::ops::Range;
 
@@ -8,11 +9,11 @@ use wasmparser::BinaryReader;
 
 /// A section's place in the binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RawSection {
+pub struct RawSection {
     /// Its number in the binary format; 0 is a custom section.
-    pub(crate) id: u8,
-    /// Its content, after number and size.
-    pub(crate) content: Range<usize>,
+    pub id: u8,
+    /// Its content in the binary, after number and size.
+    pub content: Range<usize>,
 }
 
 impl RawSection {
@@ -31,7 +32,7 @@ impl RawSection {
     }
 
     /// The name and the content's place of a custom section.
-    pub(crate) fn custom<'a>(&self, data: &'a [u8]) -> Option<(&'a str, Range<usize>)> {
+    pub fn custom<'a>(&self, data: &'a [u8]) -> Option<(&'a str, Range<usize>)> {
         if self.id != 0 {
             return None;
         }
@@ -44,7 +45,7 @@ impl RawSection {
 }
 
 /// The number of the code section.
-pub(crate) const CODE: u8 = 10;
+pub const CODE: u8 = 10;
 
 /// The usual name of the sections with this number.
 pub(crate) fn section_name(id: u8) -> &'static str {
@@ -67,8 +68,36 @@ pub(crate) fn section_name(id: u8) -> &'static str {
     }
 }
 
+/// The parts of a name section's content, each with its number and as it is with number and size, up
+/// to the first that does not fit into it.
+pub fn name_parts(content: &[u8]) -> Vec<(u8, Range<usize>)> {
+    let mut parts = Vec::new();
+    let mut reader = BinaryReader::new(content, 0);
+    let mut next = || -> wasmparser::Result<()> {
+        while !reader.eof() {
+            let start = reader.original_position() as usize;
+            let id = reader.read_u8()?;
+            reader.read_reader()?;
+            parts.push((id, start..reader.original_position() as usize));
+        }
+        Ok(())
+    };
+    // As below.
+    let _ = next();
+    parts
+}
+
 /// The sections of a binary, up to the first that does not fit into it.
-pub(crate) fn sections(data: &[u8]) -> Vec<RawSection> {
+///
+/// ```
+/// use bimetal_wasm::sections::{CODE, sections};
+///
+/// let binary = bimetal_wasm::text::parse("(module (func))", None)?;
+/// let ids: Vec<u8> = sections(&binary).iter().map(|section| section.id).collect();
+/// assert_eq!(ids, [1, 3, CODE]);
+/// # Ok::<(), bimetal_wasm::Error>(())
+/// ```
+pub fn sections(data: &[u8]) -> Vec<RawSection> {
     let mut sections = Vec::new();
     let mut reader = BinaryReader::new(data, 0);
     let mut next = || -> wasmparser::Result<()> {

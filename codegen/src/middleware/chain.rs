@@ -164,6 +164,11 @@ impl Instrumentation {
         Some(self.globals.iter().find(is_it)?.index)
     }
 
+    /// How many globals were added, behind the module's own.
+    pub fn added_globals(&self) -> usize {
+        self.globals.len()
+    }
+
     /// Whether functions may be refused.
     pub fn may_refuse(&self) -> bool {
         self.chain.iter().any(|link| link.middleware.may_refuse())

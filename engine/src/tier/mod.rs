@@ -95,6 +95,14 @@ pub(crate) fn entry_cells(module: &Module) -> io::Result<Box<[AtomicPtr<u8>]>> {
         .collect()
 }
 
+/// Entry cells that lead to where those of another module with the same code do: a function that is
+/// not compiled yet is compiled for both.
+pub(crate) fn same_cells(base: &ModuleInner) -> Box<[AtomicPtr<u8>]> {
+    let cells = base.entry.iter();
+    let copy = |cell: &AtomicPtr<u8>| AtomicPtr::new(cell.load(Ordering::Acquire));
+    cells.map(copy).collect()
+}
+
 /// Whether a function of this type is passed an area for its results.
 pub(crate) fn return_area(ty: &FuncType) -> ReturnArea {
     let is_float = |ty: &&ValType| matches!(ty, ValType::F32 | ValType::F64 | ValType::V128);
@@ -117,6 +125,12 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
         return Ok(CodePtr::new(cell.load(Ordering::Acquire)));
     }
     let mut claim = Claim(&module.lazy, func, State::NotYet);
+    if let Some(base) = &module.base {
+        let code = compile_now(base, func)?;
+        cell.store(code.as_ptr().cast_mut(), Ordering::Release);
+        claim.2 = State::Done;
+        return Ok(code);
+    }
     if let Some(image) = module.code.image().filter(|image| image.has(func)) {
         match image.verified(func) {
             Ok(code) => {

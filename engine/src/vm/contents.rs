@@ -63,6 +63,14 @@ impl Contents {
 }
 
 impl InitialContents {
+    /// Contents that are to be mapped from the first instance on, since more will follow.
+    pub(crate) fn to_be_mapped() -> InitialContents {
+        InitialContents {
+            known: OnceLock::new(),
+            instantiated: AtomicBool::new(true),
+        }
+    }
+
     fn known(image: &Image, pages: impl FnOnce() -> io::Result<MemoryImage>) -> Result<Self> {
         let Some(memory) = &image.header().memory else {
             return Ok(InitialContents::default());

@@ -221,8 +221,8 @@ impl Module {
             image: Some(ImageText::new(image, file)?),
             file,
             contents,
-            relative: None,
             slot,
+            ..Origin::default()
         };
         let module = Module::from_wasm(engine, wasm, origin)?;
         if module.wasm().globals.len() != globals as usize {

@@ -118,6 +118,16 @@ impl InstanceData {
         self.globals.get(index).copied()
     }
 
+    /// Whether an element segment is empty by now.
+    pub(crate) fn is_element_dropped(&self, segment: ElemIndex) -> bool {
+        self.dropped_elements[segment.index()]
+    }
+
+    /// Whether a data segment is empty by now.
+    pub(crate) fn is_data_dropped(&self, segment: DataIndex) -> bool {
+        self.dropped_data[segment.index()]
+    }
+
     pub(crate) fn exported_memory(&self) -> Option<MemoryId> {
         self.exported_memory
     }

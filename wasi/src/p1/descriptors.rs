@@ -293,6 +293,17 @@ impl Descriptors {
         closed.map(Some).map_err(|_| Errno::Badf)
     }
 
+    /// What the guest has opened itself.
+    pub(crate) fn opened(&self) -> Vec<u32> {
+        let is_opened = |kind: &Kind| match kind {
+            Kind::File(_) | Kind::Connection(_) => true,
+            Kind::Dir(dir) => dir.preopen.is_none(),
+            Kind::Input { .. } | Kind::Output { .. } | Kind::Listener(_) => false,
+        };
+        let opened = self.table.iter().filter(|(_, d)| is_opened(&d.kind));
+        opened.map(|(fd, _)| fd).collect()
+    }
+
     pub(crate) fn listeners(&self) -> Vec<u32> {
         let listeners = self
             .table
