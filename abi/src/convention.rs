@@ -47,6 +47,11 @@
 //! trampoline calls the builtin `raise`, which does not return. Trampolines for stores with a call
 //! hook also call the builtins `calling_host` before and `returning_from_host` after.
 //!
+//! Where the two conventions agree about all arguments and the result, a typed host function needs no
+//! trampoline (but for call hooks): `VmHostContext::direct` is its own entry in the `Tail` convention,
+//! which records the caller's frame and the return address as builtins do (`host_stub!` of
+//! `bimetal-sys`) and does what `raise` does itself. That takes one indirect jump instead of two.
+//!
 //! **wasm → builtin**: the system convention, `(vmctx: ptr, params…) -> result` through
 //! `vmctx.builtins[n]`. The entry there is a stub that records `exit_fp`/`exit_pc` and jumps on;
 //! generated code does nothing but call it and look at the result as

@@ -58,6 +58,8 @@ pub struct VmHostContext {
     pub data: *mut u8,
     /// Opaque to generated code: 0 for a native, 1 for an array function.
     pub kind: u64,
+    /// The entry cell of a function that needs no trampoline; else null and of no use.
+    pub direct: AtomicPtr<u8>,
 }
 
 impl VmHostContext {

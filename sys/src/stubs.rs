@@ -34,6 +34,14 @@ pub type InterruptResolver = unsafe extern "C" fn(*mut VmContextHeader) -> *cons
 /// The number of lazy stubs that there can be: more than a module may have functions.
 pub const MAX_LAZY_STUBS: u32 = 1 << 20;
 
+/// Integer arguments (`i32`, `i64`, references) of a host function, without the contexts, that reach a
+/// [`host_stub!`](crate::host_stub) in registers.
+pub const NATIVE_INTEGERS: usize = 4;
+
+/// Float arguments (`f32`, `f64`) of a host function that reach a [`host_stub!`](crate::host_stub) in
+/// registers.
+pub const NATIVE_FLOATS: usize = 8;
+
 /// Stubs that are written at once.
 const CHUNK: u32 = 4096;
 

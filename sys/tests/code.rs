@@ -621,3 +621,72 @@ fn builtin_stubs_record_the_exit() {
     });
     assert_eq!(returned, None);
 }
+
+/// What a host function sees: the contexts, four integers and eight floats.
+type Passed = ([usize; 2], [u64; 4], [f64; 8]);
+
+thread_local! {
+    static PASSED: Cell<Option<Passed>> = const { Cell::new(None) };
+}
+
+#[allow(clippy::too_many_arguments, reason = "as many as there can be")]
+unsafe extern "C" fn host_function<T>(
+    host: *mut VmContextHeader,
+    caller: *mut VmContextHeader,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    f0: f64,
+    f1: f64,
+    f2: f64,
+    f3: f64,
+    f4: f64,
+    f5: f64,
+    f6: f64,
+    f7: f64,
+) -> u64 {
+    let floats = [f0, f1, f2, f3, f4, f5, f6, f7];
+    PASSED.set(Some(([host.addr(), caller.addr()], [a, b, c, d], floats)));
+    // SAFETY: the test passes a valid one.
+    let store = unsafe { &mut *(*caller).store };
+    if store.fuel != 0 {
+        // SAFETY: the test entered with this store, and nothing here is to be dropped.
+        unsafe { resume_at_entry(store) };
+    }
+    4711 + size_of::<T>() as u64
+}
+
+bimetal_sys::host_stub!(host_entry [T] [where T: Copy] => host_function::<T>);
+
+#[test]
+fn host_stubs_pass_all_arguments_and_record_the_exit() {
+    let mut store = store_context();
+    let store = &raw mut store;
+    let (mut host, mut caller) = (header(ptr::null_mut()), header(store));
+    let mut arguments = Registers::pattern();
+    let (host_at, caller_at) = machine::contexts(ReturnArea::Absent);
+    arguments.integers[host_at] = (&raw mut host).expose_provenance() as u64;
+    arguments.integers[caller_at] = (&raw mut caller).expose_provenance() as u64;
+    let (result, _) = call(host_entry::<u8> as *const u8, &arguments);
+    assert_eq!(result, 4712);
+
+    let (contexts, integers, floats) = PASSED.take().unwrap();
+    assert_eq!(contexts, [(&raw mut host).addr(), (&raw mut caller).addr()]);
+    assert_eq!(integers, arguments.integers[caller_at + 1..][..4]);
+    for (seen, passed) in floats.iter().zip(&arguments.vectors) {
+        assert_eq!(seen.to_bits(), passed[0]);
+    }
+    let code = machine::call as *const () as usize;
+    // SAFETY: nobody else uses it now.
+    let seen = unsafe { &mut *store };
+    assert!((code..code + 512).contains(&seen.exit_pc));
+    // SAFETY: the frame is that of `machine::call`, which is gone, but its caller's is ours.
+    assert_ne!(seen.exit_fp, 0);
+
+    seen.fuel = 1;
+    let returned = enter(store, || {
+        call(host_entry::<u16> as *const u8, &arguments);
+    });
+    assert_eq!(returned, None);
+}

@@ -2,13 +2,15 @@
 //!
 //! A [`HostFunc`] is a closure with its type and a *native entry*, a function of the system
 //! convention that takes the wasm arguments in registers (`bimetal_abi::convention`). It knows no
-//! store; a store that uses it makes a [`HostFuncInstance`]. The trampoline between the two
-//! conventions is compiled per signature at the first call.
+//! store; a store that uses it makes a [`HostFuncInstance`]. Where wasm's convention and the system's
+//! agree it also has a *direct entry* that wasm can call; else the trampoline between the two is
+//! compiled per signature at the first call.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
 
 use bimetal_abi::{NativeReturn, ValRaw, VmContextHeader, VmFuncRef, VmHostContext};
 use bimetal_wasm::{FuncType, ValType};
@@ -48,6 +50,8 @@ pub(crate) struct HostFunc {
     ty: FuncType,
     kind: HostKind,
     entry: NativeEntry,
+    /// The entry for wasm, if it needs no trampoline.
+    direct: Option<NativeEntry>,
     closure: Box<dyn Any + Send + Sync>,
 }
 
@@ -96,6 +100,7 @@ impl HostFunc {
         };
         HostFunc {
             entry: NativeEntry(entry_of::<T, _>(&closure)),
+            direct: None,
             ty,
             kind: HostKind::Array,
             closure: Box::new(closure),
@@ -179,10 +184,19 @@ impl StoreOpaque {
             native: func.entry.0,
             data: (&raw const *func.closure).cast::<u8>().cast_mut(),
             kind: func.kind as u64,
+            direct: AtomicPtr::new(
+                func.direct
+                    .map_or(ptr::null_mut(), |entry| entry.0.cast_mut()),
+            ),
         })));
+        let cell = match func.direct {
+            // SAFETY: it lives as long as the reference, and nothing but its atomic cell is shared.
+            Some(_) if !self.hooked => unsafe { &raw const (*context.as_ptr()).direct },
+            _ => ptr::from_ref(signature.cell(func.kind, self.hooked)),
+        };
         let func_ref = NonNull::from(Box::leak(Box::new(VmFuncRef {
             // The signature is kept beside it.
-            cell: signature.cell(func.kind, self.hooked),
+            cell,
             vmctx: context.as_ptr().cast(),
             type_id: signature.id,
             reserved: 0,
@@ -266,6 +280,21 @@ unsafe fn run_host<T: 'static>(
     }
 }
 
+/// Gives wasm the result of a host function that it has called directly, or resumes at the store's
+/// entry if there is none.
+///
+/// # Safety
+/// Called by the direct entry of a host function with its caller and what its native entry returned;
+/// its frame, which is abandoned then, owns nothing.
+#[inline]
+unsafe fn result_or_raise(caller: *mut VmContextHeader, returned: NativeReturn) -> u64 {
+    if returned.status != 0 {
+        // SAFETY: wasm has called us, so there is an entry to resume at.
+        unsafe { bimetal_sys::resume_at_entry((*caller).store) }
+    }
+    returned.value
+}
+
 /// # Safety
 /// As for [`run_host`].
 #[cold]
@@ -331,6 +360,32 @@ impl<R: WasmResults> WasmRet for Result<R> {
 
 const fn in_array(types: &[ValType]) -> bool {
     types.len() > 1 || matches!(types, [ValType::V128])
+}
+
+/// What the direct entry of a function of this type returns to wasm; `None` if it cannot have one.
+const fn direct_result(params: &[ValType], results: &[ValType]) -> Option<DirectResult> {
+    let (mut integers, mut floats, mut i) = (0, 0, 0);
+    while i < params.len() {
+        match params[i] {
+            ValType::V128 => return None,
+            ValType::F32 | ValType::F64 => floats += 1,
+            _ => integers += 1,
+        }
+        i += 1;
+    }
+    if integers > bimetal_sys::NATIVE_INTEGERS || floats > bimetal_sys::NATIVE_FLOATS {
+        return None;
+    }
+    match results {
+        [ValType::V128] | [_, _, ..] => None,
+        [ValType::F32 | ValType::F64] => Some(DirectResult::Float),
+        _ => Some(DirectResult::AbsentOrInteger),
+    }
+}
+
+enum DirectResult {
+    AbsentOrInteger,
+    Float,
 }
 
 /// # Safety
@@ -413,6 +468,73 @@ macro_rules! into_func {
                         })
                     }
                 }
+                /// # Safety
+                /// Called by wasm, by way of a `host_stub!`.
+                unsafe extern "C" fn integer<T, F, R, $($name),*>(
+                    host: *mut VmHostContext,
+                    caller: *mut VmContextHeader,
+                    $($name: <$name as Sealed>::Abi),*
+                ) -> u64
+                where
+                    T: 'static,
+                    F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+                    R: WasmRet + 'static,
+                    $($name: WasmTy + 'static,)*
+                {
+                    // SAFETY: as for `entry`, which writes no results to memory here.
+                    unsafe {
+                        let returned =
+                            entry::<T, F, R, $($name),*>(host, caller, $($name,)* ptr::null_mut());
+                        result_or_raise(caller, returned)
+                    }
+                }
+                /// # Safety
+                /// As for `integer`.
+                unsafe extern "C" fn float<T, F, R, $($name),*>(
+                    host: *mut VmHostContext,
+                    caller: *mut VmContextHeader,
+                    $($name: <$name as Sealed>::Abi),*
+                ) -> f64
+                where
+                    T: 'static,
+                    F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+                    R: WasmRet + 'static,
+                    $($name: WasmTy + 'static,)*
+                {
+                    // SAFETY: the caller's promise.
+                    f64::from_bits(unsafe {
+                        integer::<T, F, R, $($name),*>(host, caller, $($name),*)
+                    })
+                }
+                bimetal_sys::host_stub!(
+                    integer_stub [T, F, R $(, $name)*]
+                    [where
+                        T: 'static,
+                        F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+                        R: WasmRet + 'static,
+                        $($name: WasmTy + 'static,)*]
+                    => integer::<T, F, R, $($name),*>
+                );
+                bimetal_sys::host_stub!(
+                    float_stub [T, F, R $(, $name)*]
+                    [where
+                        T: 'static,
+                        F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+                        R: WasmRet + 'static,
+                        $($name: WasmTy + 'static,)*]
+                    => float::<T, F, R, $($name),*>
+                );
+                let direct = match const {
+                    direct_result(&[$(<$name as Sealed>::TYPE),*], R::Ok::TYPES)
+                } {
+                    None => None,
+                    Some(DirectResult::AbsentOrInteger) => {
+                        Some(NativeEntry(integer_stub::<T, F, R, $($name),*> as *const u8))
+                    }
+                    Some(DirectResult::Float) => {
+                        Some(NativeEntry(float_stub::<T, F, R, $($name),*> as *const u8))
+                    }
+                };
                 IntoHostFunc(HostFunc {
                     ty: FuncType::new(
                         [$(<$name as Sealed>::TYPE),*],
@@ -420,6 +542,7 @@ macro_rules! into_func {
                     ),
                     kind: HostKind::Native,
                     entry: NativeEntry(entry::<T, F, R, $($name),*> as *const u8),
+                    direct,
                     closure: Box::new(self),
                 })
             }

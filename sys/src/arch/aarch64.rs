@@ -179,6 +179,45 @@ macro_rules! builtin_stub {
     )*};
 }
 
+/// Defines the entries of host functions that wasm calls without a trampoline:
+/// `host_stub!(name [T, F] [where F: Fn(T)] => function::<T, F>)`.
+///
+/// `name` records where wasm was left (`exit_fp`, `exit_pc` of the store context of the caller's
+/// context, the second argument) and enters `function`, an `extern "C"` function of the contexts and at
+/// most [`NATIVE_INTEGERS`](crate::NATIVE_INTEGERS) integer and
+/// [`NATIVE_FLOATS`](crate::NATIVE_FLOATS) float arguments, whose result goes to wasm.
+#[macro_export]
+macro_rules! host_stub {
+    ($name:ident [$($generic:ident),*] [$($bounds:tt)*] => $function:path) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name<$($generic),*>()
+        $($bounds)*
+        {
+            // `x29` stays the caller's; the function keeps it.
+            ::core::arch::naked_asm!(
+                "ldr x9, [x3, #{store}]",
+                "str x29, [x9, #{exit_fp}]",
+                "str x30, [x9, #{exit_pc}]",
+                "str x30, [sp, #-16]!",
+                "mov x0, x2",
+                "mov x1, x3",
+                "mov x2, x4",
+                "mov x3, x5",
+                "mov x4, x6",
+                "mov x5, x7",
+                "bl {function}",
+                "mov x2, x0",
+                "ldr x30, [sp], #16",
+                "ret",
+                store = const $crate::private::VmContextHeader::STORE,
+                exit_fp = const $crate::private::VmStoreContext::EXIT_FP,
+                exit_pc = const $crate::private::VmStoreContext::EXIT_PC,
+                function = sym $function,
+            )
+        }
+    };
+}
+
 /// As [`builtin_stub!`] for a function without further parameters or a result, around which all
 /// registers that generated code uses are kept.
 #[macro_export]

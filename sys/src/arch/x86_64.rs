@@ -216,6 +216,36 @@ macro_rules! builtin_stub {
     )*};
 }
 
+/// Defines the entries of host functions that wasm calls without a trampoline:
+/// `host_stub!(name [T, F] [where F: Fn(T)] => function::<T, F>)`.
+///
+/// `name` records where wasm was left (`exit_fp`, `exit_pc` of the store context of the caller's
+/// context, the second argument) and enters `function`, an `extern "C"` function of the contexts and at
+/// most [`NATIVE_INTEGERS`](crate::NATIVE_INTEGERS) integer and
+/// [`NATIVE_FLOATS`](crate::NATIVE_FLOATS) float arguments, whose result goes to wasm.
+#[macro_export]
+macro_rules! host_stub {
+    ($name:ident [$($generic:ident),*] [$($bounds:tt)*] => $function:path) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name<$($generic),*>()
+        $($bounds)*
+        {
+            // The arguments and the result are where they have to be.
+            ::core::arch::naked_asm!(
+                "mov r10, [rsi + {store}]",
+                "mov [r10 + {exit_fp}], rbp",
+                "mov r11, [rsp]",
+                "mov [r10 + {exit_pc}], r11",
+                "jmp {function}",
+                store = const $crate::private::VmContextHeader::STORE,
+                exit_fp = const $crate::private::VmStoreContext::EXIT_FP,
+                exit_pc = const $crate::private::VmStoreContext::EXIT_PC,
+                function = sym $function,
+            )
+        }
+    };
+}
+
 /// As [`builtin_stub!`] for a function without further parameters or a result, around which all
 /// registers that generated code uses are kept.
 #[macro_export]
