@@ -29,6 +29,8 @@ pub struct Tunables {
     pub signals_based_traps: bool,
     /// Whether an out-of-bounds index is also masked under misspeculation (Spectre variant 1).
     pub spectre_mitigation: bool,
+    /// Whether relaxed vector instructions have the same results on every target.
+    pub relaxed_simd_deterministic: bool,
     /// Whether functions and loops look at `VmStoreContext.interrupt`.
     pub interrupts: bool,
     /// Whether code counts in `VmStoreContext.fuel` what it executes.
@@ -40,13 +42,14 @@ pub struct Tunables {
 impl Tunables {
     /// What must be equal where code is compiled and where it runs, by name. The call mode is not
     /// among it: every function has an entry cell, whoever calls it directly.
-    pub fn facts(&self) -> [(&'static str, u64); 7] {
+    pub fn facts(&self) -> [(&'static str, u64); 8] {
         let Tunables {
             call_mode: _,
             memory_reservation,
             memory_guard,
             signals_based_traps,
             spectre_mitigation,
+            relaxed_simd_deterministic,
             interrupts,
             fuel,
             ref operator_cost,
@@ -56,6 +59,10 @@ impl Tunables {
             ("memory guard", memory_guard),
             ("signals-based traps", signals_based_traps.into()),
             ("spectre mitigation", spectre_mitigation.into()),
+            (
+                "deterministic relaxed SIMD",
+                relaxed_simd_deterministic.into(),
+            ),
             ("interrupts", interrupts.into()),
             ("fuel", fuel.into()),
             (
@@ -75,6 +82,7 @@ impl Default for Tunables {
             memory_guard: 32 << 20,
             signals_based_traps: true,
             spectre_mitigation: true,
+            relaxed_simd_deterministic: false,
             interrupts: false,
             fuel: false,
             operator_cost: None,

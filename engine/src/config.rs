@@ -286,6 +286,7 @@ impl Config {
     pub fn deterministic(&mut self, deterministic: bool) -> &mut Self {
         self.deterministic = deterministic;
         self.settings.nan_canonicalization |= deterministic;
+        self.tunables.relaxed_simd_deterministic |= deterministic;
         self
     }
 
@@ -303,6 +304,11 @@ impl Config {
         if !self.settings.nan_canonicalization {
             return Err(Error::usage(
                 "a deterministic engine cannot be without `nan_canonicalization`",
+            ));
+        }
+        if !self.tunables.relaxed_simd_deterministic {
+            return Err(Error::usage(
+                "a deterministic engine cannot be without `relaxed_simd_deterministic`",
             ));
         }
         Ok(())
@@ -384,6 +390,32 @@ impl Config {
     /// Fixed-width SIMD instructions.
     pub fn wasm_simd(&mut self, enable: bool) -> &mut Self {
         self.features.simd = enable;
+        self
+    }
+
+    /// Vector instructions whose results the specification leaves to the processor. They need
+    /// [`Config::wasm_simd`].
+    pub fn wasm_relaxed_simd(&mut self, enable: bool) -> &mut Self {
+        self.features.relaxed_simd = enable;
+        self
+    }
+
+    /// Whether relaxed vector instructions have the results of the specification's deterministic
+    /// profile, the same on every machine. Otherwise they have those that are fastest to compute here.
+    pub fn relaxed_simd_deterministic(&mut self, deterministic: bool) -> &mut Self {
+        self.tunables.relaxed_simd_deterministic = deterministic;
+        self
+    }
+
+    /// Calls in the place of returns: `return_call`, `return_call_indirect`.
+    pub fn wasm_tail_call(&mut self, enable: bool) -> &mut Self {
+        self.features.tail_call = enable;
+        self
+    }
+
+    /// 128-bit sums and products of 64-bit integers.
+    pub fn wasm_wide_arithmetic(&mut self, enable: bool) -> &mut Self {
+        self.features.wide_arithmetic = enable;
         self
     }
 

@@ -88,9 +88,9 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
         memory64_enabled: false,
         relaxed_simd_enabled: false,
         shared_everything_threads_enabled: false,
-        tail_call_enabled: false,
+        tail_call_enabled: u.ratio(1, 2)?,
         threads_enabled: false,
-        wide_arithmetic_enabled: false,
+        wide_arithmetic_enabled: u.ratio(1, 4)?,
         max_tags: 0,
         ..defaults
     })
@@ -104,6 +104,9 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut config = config(u)?;
     config.generate_custom_sections = u.ratio(1, 4)?;
     config.min_uleb_size = *u.choose(&[1, 1, 1, 5])?;
+    // Not where results are compared: they are the processor's choice, and a peer's deterministic
+    // results are not the specification's.
+    config.relaxed_simd_enabled = config.simd_enabled && u.ratio(1, 2)?;
     if u.ratio(1, 40)? {
         config.max_memory32_bytes = 1 << 32;
         config.max_table_elements = 1_000_000;

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use bimetal_codegen::{Arch, CompileError, CpuFeatures, OptLevel, Settings, Target};
+use cranelift_codegen::ir::types;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
@@ -18,6 +19,10 @@ pub(crate) struct Isa {
     pub arch: Arch,
     /// Whether `ceil`, `floor`, `trunc` and `nearest` are instructions.
     pub has_round: bool,
+    /// Whether floats are multiplied and added with one rounding by an instruction.
+    pub has_fma: bool,
+    /// Whether lanes can be selected by their signs.
+    pub has_blend: bool,
     /// Whether bytes can be permuted by an instruction.
     pub has_byte_shuffle: bool,
     /// Whether there are 128-bit vectors.
@@ -83,6 +88,8 @@ impl Isa {
             arch: target.arch,
             has_round: isa.has_round(),
             has_byte_shuffle: target.arch != Arch::X86_64 || isa.has_x86_pshufb_lowering(),
+            has_fma: target.arch != Arch::X86_64 || has("has_fma"),
+            has_blend: isa.has_blendv_lowering(types::I8X16),
             has_simd: target.arch != Arch::Riscv64 || has("has_v"),
             extends_arguments: matches!(target.arch, Arch::Riscv64 | Arch::S390x),
             target: isa,

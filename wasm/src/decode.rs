@@ -46,6 +46,9 @@ impl Features {
         features.set(WasmFeatures::SIMD, self.simd);
         features.set(WasmFeatures::MULTI_MEMORY, self.multi_memory);
         features.set(WasmFeatures::EXTENDED_CONST, self.extended_const);
+        features.set(WasmFeatures::TAIL_CALL, self.tail_call);
+        features.set(WasmFeatures::RELAXED_SIMD, self.relaxed_simd && self.simd);
+        features.set(WasmFeatures::WIDE_ARITHMETIC, self.wide_arithmetic);
         features
     }
 }

@@ -55,7 +55,10 @@ const PROPOSALS: &[(WasmFeatures, &str)] = &[
 /// What [`Features`](crate::Features) can switch on.
 const SWITCHES: WasmFeatures = WasmFeatures::SIMD
     .union(WasmFeatures::MULTI_MEMORY)
-    .union(WasmFeatures::EXTENDED_CONST);
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// The error for this failure of `data` under `features`.
 pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) -> Error {

@@ -16,8 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::names::ExportIndex;
 use crate::types::*;
 
-/// What the decoder accepts beyond WebAssembly 2.0 with SIMD, extended constants and
-/// multi-memory. Later proposals add fields.
+/// What the decoder accepts beyond WebAssembly 2.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Features {
     /// Fixed-width SIMD.
@@ -26,6 +25,12 @@ pub struct Features {
     pub multi_memory: bool,
     /// Integer arithmetic in constant expressions.
     pub extended_const: bool,
+    /// Calls in the place of returns.
+    pub tail_call: bool,
+    /// Vector instructions whose results processors may choose among a few.
+    pub relaxed_simd: bool,
+    /// 128-bit sums and products of 64-bit integers.
+    pub wide_arithmetic: bool,
 }
 
 impl Default for Features {
@@ -34,6 +39,9 @@ impl Default for Features {
             simd: true,
             multi_memory: true,
             extended_const: true,
+            tail_call: true,
+            relaxed_simd: true,
+            wide_arithmetic: true,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Calls.
+//! Calls, also those that a function ends with.
 
 use bimetal_wasm::{FuncIndex, FuncType, TableIndex, TypeIndex};
 
 use crate::graph::Op;
 
-use super::{Builder, Imm, Result, value_type};
+use super::{Builder, Exit, Imm, Result, value_type};
 
 impl<'a> Builder<'a> {
     pub(super) fn call(&mut self, index: u32) -> Result<()> {
@@ -20,6 +20,45 @@ impl<'a> Builder<'a> {
         };
         let ty = self.env.module.func_type_at(TypeIndex::from_u32(ty));
         self.emit_call(Op::CallIndirect, ty, 1, imm)
+    }
+
+    pub(super) fn return_call(&mut self, index: u32) -> Result<()> {
+        if self.body.exit == Exit::Continue {
+            self.call(index)?;
+            return self.return_();
+        }
+        let func = FuncIndex::from_u32(index);
+        let ty = self.env.module.func_type(func);
+        self.emit_tail_call(Op::ReturnCall, ty.params().len(), Imm::Func(func))
+    }
+
+    pub(super) fn return_call_indirect(&mut self, ty: u32, table: u32) -> Result<()> {
+        if self.body.exit == Exit::Continue {
+            self.call_indirect(ty, table)?;
+            return self.return_();
+        }
+        let imm = Imm::CallIndirect {
+            ty: TypeIndex::from_u32(ty),
+            table: TableIndex::from_u32(table),
+        };
+        let ty = self.env.module.func_type_at(TypeIndex::from_u32(ty));
+        self.emit_tail_call(Op::ReturnCallIndirect, ty.params().len() + 1, imm)
+    }
+
+    /// A call in whose place the function is gone.
+    fn emit_tail_call(&mut self, op: Op, operands: usize, imm: Imm) -> Result<()> {
+        let start = self.top(operands)?;
+        if operands > 3 {
+            self.ssa.charge(operands);
+        }
+        self.calls = true;
+        self.store_fuel();
+        let site = self.site();
+        let args = &self.stack[start..];
+        self.graph
+            .push_inst(self.block, op, args, imm, Some(site), &[]);
+        self.reachable = false;
+        Ok(())
     }
 
     /// A call of a function of type `ty` with `more` operands after the arguments.

@@ -425,6 +425,11 @@ impl<'a> Builder<'a> {
                 type_index,
                 table_index,
             } => self.call_indirect(*type_index, *table_index)?,
+            Operator::ReturnCall { function_index } => self.return_call(*function_index)?,
+            Operator::ReturnCallIndirect {
+                type_index,
+                table_index,
+            } => self.return_call_indirect(*type_index, *table_index)?,
             Operator::GlobalGet { global_index } => self.global_get(*global_index)?,
             Operator::GlobalSet { global_index } => self.global_set(*global_index)?,
             _ => return self.family(operator),
@@ -441,6 +446,7 @@ impl<'a> Builder<'a> {
         }
         let done = self.memory_operator(operator)?
             || self.simd_operator(operator)?
+            || self.wide_operator(operator)?
             || self.table_operator(operator)?
             || self.reference_operator(operator)?;
         if done {

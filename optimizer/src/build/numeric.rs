@@ -15,13 +15,13 @@ macro_rules! pattern {
     ($op:ident [$($arg:tt)*] [T] $imm:ident $effects:ident) => {
         Operator::Nop
     };
-    ($op:ident [$($arg:tt)*] [$($ret:tt)*] None PURE) => {
+    ($op:ident [$($arg:tt)*] [$($ret:tt)?] None PURE) => {
         Operator::$op
     };
-    ($op:ident [$($arg:tt)*] [$($ret:tt)*] None COMMUTES) => {
+    ($op:ident [$($arg:tt)*] [$($ret:tt)?] None COMMUTES) => {
         Operator::$op
     };
-    ($op:ident [$($arg:tt)*] [$($ret:tt)*] None TRAPS) => {
+    ($op:ident [$($arg:tt)*] [$($ret:tt)?] None TRAPS) => {
         Operator::$op
     };
     ($op:ident [$($arg:tt)*] [$($ret:tt)*] $imm:ident $effects:ident) => {
@@ -49,6 +49,25 @@ impl Builder<'_> {
     pub(super) fn select(&mut self) -> Result<()> {
         let ty = self.type_below(1)?;
         self.emit(Op::Select, 3, Imm::None, Some(ty))
+    }
+
+    /// Whether it was one with two results.
+    pub(super) fn wide_operator(&mut self, operator: &Operator<'_>) -> Result<bool> {
+        let op = match operator {
+            Operator::I64Add128 => Op::I64Add128,
+            Operator::I64Sub128 => Op::I64Sub128,
+            Operator::I64MulWideS => Op::I64MulWideS,
+            Operator::I64MulWideU => Op::I64MulWideU,
+            _ => return Ok(false),
+        };
+        let start = self.top(op.info().operands.len())?;
+        let (args, types) = (&self.stack[start..], [Type::I64; 2]);
+        let inst = self
+            .graph
+            .push_inst(self.block, op, args, Imm::None, None, &types);
+        self.stack.truncate(start);
+        self.stack.extend(self.graph.results(inst));
+        Ok(true)
     }
 
     /// The type of the operand under the uppermost `n`.

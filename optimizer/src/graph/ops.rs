@@ -7,7 +7,7 @@
 //! immediate column names an [`ImmKind`]; the effect column a constant of [`Effects`].
 //!
 //! What has no line yet and is to get one with its proposal: calls with an exceptional edge (a
-//! call that is a terminator), tail calls, `call_ref`, struct and array instructions, atomics, and
+//! call that is a terminator), `call_ref`, struct and array instructions, atomics, and
 //! guards of speculative inlining. `Op` is `u16` and [`Effects`] is `u32` so that they fit.
 
 use std::fmt;
@@ -93,6 +93,12 @@ macro_rules! for_each_op {
             I64LeU "i64.le_u" [I64 I64] [I32] None PURE;
             I64GeS "i64.ge_s" [I64 I64] [I32] None PURE;
             I64GeU "i64.ge_u" [I64 I64] [I32] None PURE;
+
+            // 128-bit arithmetic: low and high halves.
+            I64Add128 "i64.add128" [I64 I64 I64 I64] [I64 I64] None PURE;
+            I64Sub128 "i64.sub128" [I64 I64 I64 I64] [I64 I64] None PURE;
+            I64MulWideS "i64.mul_wide_s" [I64 I64] [I64 I64] None COMMUTES;
+            I64MulWideU "i64.mul_wide_u" [I64 I64] [I64 I64] None COMMUTES;
 
             // Floating-point arithmetic.
             F32Abs "f32.abs" [F32] [F32] None PURE;
@@ -475,6 +481,29 @@ macro_rules! for_each_op {
             F32x4DemoteF64x2Zero "f32x4.demote_f64x2_zero" [V128] [V128] None PURE;
             F64x2PromoteLowF32x4 "f64x2.promote_low_f32x4" [V128] [V128] None PURE;
 
+            // Vectors: results that processors choose. With `Tunables::relaxed_simd_deterministic`
+            // they are the same everywhere.
+            I8x16RelaxedSwizzle "i8x16.relaxed_swizzle" [V128 V128] [V128] None PURE;
+            I32x4RelaxedTruncF32x4S "i32x4.relaxed_trunc_f32x4_s" [V128] [V128] None PURE;
+            I32x4RelaxedTruncF32x4U "i32x4.relaxed_trunc_f32x4_u" [V128] [V128] None PURE;
+            I32x4RelaxedTruncF64x2SZero "i32x4.relaxed_trunc_f64x2_s_zero" [V128] [V128] None PURE;
+            I32x4RelaxedTruncF64x2UZero "i32x4.relaxed_trunc_f64x2_u_zero" [V128] [V128] None PURE;
+            F32x4RelaxedMadd "f32x4.relaxed_madd" [V128 V128 V128] [V128] None PURE;
+            F32x4RelaxedNmadd "f32x4.relaxed_nmadd" [V128 V128 V128] [V128] None PURE;
+            F64x2RelaxedMadd "f64x2.relaxed_madd" [V128 V128 V128] [V128] None PURE;
+            F64x2RelaxedNmadd "f64x2.relaxed_nmadd" [V128 V128 V128] [V128] None PURE;
+            I8x16RelaxedLaneselect "i8x16.relaxed_laneselect" [V128 V128 V128] [V128] None PURE;
+            I16x8RelaxedLaneselect "i16x8.relaxed_laneselect" [V128 V128 V128] [V128] None PURE;
+            I32x4RelaxedLaneselect "i32x4.relaxed_laneselect" [V128 V128 V128] [V128] None PURE;
+            I64x2RelaxedLaneselect "i64x2.relaxed_laneselect" [V128 V128 V128] [V128] None PURE;
+            F32x4RelaxedMin "f32x4.relaxed_min" [V128 V128] [V128] None PURE;
+            F32x4RelaxedMax "f32x4.relaxed_max" [V128 V128] [V128] None PURE;
+            F64x2RelaxedMin "f64x2.relaxed_min" [V128 V128] [V128] None PURE;
+            F64x2RelaxedMax "f64x2.relaxed_max" [V128 V128] [V128] None PURE;
+            I16x8RelaxedQ15mulrS "i16x8.relaxed_q15mulr_s" [V128 V128] [V128] None PURE;
+            I16x8RelaxedDotI8x16I7x16S "i16x8.relaxed_dot_i8x16_i7x16_s" [V128 V128] [V128] None PURE;
+            I32x4RelaxedDotI8x16I7x16AddS "i32x4.relaxed_dot_i8x16_i7x16_add_s" [V128 V128 V128] [V128] None PURE;
+
             // The store's claims on a program; not in the program itself. `fuel.check` gives the
             // fuel there is afterwards.
             InterruptCheck "interrupt.check" [] [] None CALL;
@@ -487,6 +516,8 @@ macro_rules! for_each_op {
             BranchIf "branch_if" [I32] [] Hint TERMINATOR;
             BrTable "br_table" [I32] [] JumpTable TERMINATOR;
             Return "return" [Rest] [] None TERMINATOR;
+            ReturnCall "return_call" [Rest] [] Func TAIL_CALL;
+            ReturnCallIndirect "return_call_indirect" [Rest TableAddr] [] CallIndirect TAIL_CALL;
             Unreachable "unreachable" [] [] Trap TERMINATOR_TRAPS;
         }
     };
@@ -654,6 +685,8 @@ bitflags! {
             | Self::READS_SEGMENT.bits() | Self::WRITES_SEGMENT.bits()
             | Self::READS_FUEL.bits() | Self::WRITES_FUEL.bits()
             | Self::CAN_TRAP.bits() | Self::CAN_CALL.bits() | Self::SAFEPOINT.bits();
+        /// Anything, and ends a block.
+        const TAIL_CALL = Self::CALL.bits() | Self::IS_TERMINATOR.bits();
         /// Ends a block, no more.
         const TERMINATOR = Self::IS_TERMINATOR.bits();
         /// Ends a block by trapping.

@@ -18,6 +18,15 @@ use crate::graph;
 use crate::signature::{self, POINTER};
 use crate::traps;
 
+/// What is called.
+#[derive(Clone, Copy)]
+enum Callee {
+    /// A function of this module, directly.
+    Direct(FuncRef),
+    /// Code at an address.
+    Code(SigRef, Value),
+}
+
 impl Lower<'_> {
     /// `call`.
     pub(super) fn call(
@@ -26,38 +35,23 @@ impl Lower<'_> {
         func: FuncIndex,
         args: &[graph::Value],
     ) -> Result<(), CompileError> {
-        let call = match self.env.module.defined_func(func) {
-            Some(defined) => {
-                let mut values = Values::from_slice(&[self.vmctx, self.vmctx]);
-                self.get_all(args, &mut values)?;
-                match self.env.tunables.call_mode {
-                    CallMode::Direct => {
-                        let func = self.func_ref(func)?;
-                        self.cur.ins().call(func, &values)
-                    }
-                    CallMode::Cell => {
-                        let signature = self.signature(self.env.module.functions[func])?;
-                        // Loaded again for each call: a register kept across calls would cost
-                        // a function more than this load does.
-                        let flags = self.flags.mutable(self.cur.func, Region::Cells);
-                        let cells = self.load(POINTER, flags, self.vmctx, VmContextHeader::ENTRY);
-                        let code = self.code(cells, defined.index() as u64 * 8);
-                        self.cur.ins().call_indirect(signature, code, &values)
-                    }
-                }
-            }
-            None => {
-                let signature = self.signature(self.env.module.functions[func])?;
-                let import = self.env.offsets.func_import(func);
-                let callee = self.context_pointer(import + VmFuncImport::VMCTX);
-                let cell = self.context_pointer(import + VmFuncImport::CELL);
-                let mut values = Values::from_slice(&[callee, self.vmctx]);
-                self.get_all(args, &mut values)?;
-                let code = self.code(cell, 0);
-                self.cur.ins().call_indirect(signature, code, &values)
-            }
+        let (callee, values) = self.callee(func, args)?;
+        let call = match callee {
+            Callee::Direct(func) => self.cur.ins().call(func, &values),
+            Callee::Code(signature, code) => self.cur.ins().call_indirect(signature, code, &values),
         };
         self.set_call_results(inst, call)
+    }
+
+    /// `return_call`.
+    pub(super) fn return_call(
+        &mut self,
+        func: FuncIndex,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let (callee, values) = self.callee(func, args)?;
+        self.tail_call(callee, &values);
+        Ok(())
     }
 
     /// `call_indirect`; the table's index is the last operand.
@@ -68,6 +62,78 @@ impl Lower<'_> {
         table: TableIndex,
         args: &[graph::Value],
     ) -> Result<(), CompileError> {
+        let (signature, code, values) = self.indirect_callee(inst, ty, table, args)?;
+        let call = self.cur.ins().call_indirect(signature, code, &values);
+        self.set_call_results(inst, call)?;
+        // Cranelift makes constants anew in each block that uses them. In a new block the null of
+        // the next address's mask does not occupy a register across this call.
+        let next = self.new_block();
+        self.cur.ins().jump(next, &[]);
+        self.enter(next);
+        Ok(())
+    }
+
+    /// `return_call_indirect`; the table's index is the last operand.
+    pub(super) fn return_call_indirect(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        table: TableIndex,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let (signature, code, values) = self.indirect_callee(inst, ty, table, args)?;
+        self.tail_call(Callee::Code(signature, code), &values);
+        Ok(())
+    }
+
+    fn tail_call(&mut self, callee: Callee, values: &[Value]) {
+        match callee {
+            Callee::Direct(func) => self.cur.ins().return_call(func, values),
+            Callee::Code(signature, code) => {
+                self.cur.ins().return_call_indirect(signature, code, values)
+            }
+        };
+    }
+
+    /// A function by its number, and all arguments for it.
+    fn callee(
+        &mut self,
+        func: FuncIndex,
+        args: &[graph::Value],
+    ) -> Result<(Callee, Values), CompileError> {
+        let Some(defined) = self.env.module.defined_func(func) else {
+            let signature = self.signature(self.env.module.functions[func])?;
+            let import = self.env.offsets.func_import(func);
+            let callee = self.context_pointer(import + VmFuncImport::VMCTX);
+            let cell = self.context_pointer(import + VmFuncImport::CELL);
+            let mut values = Values::from_slice(&[callee, self.vmctx]);
+            self.get_all(args, &mut values)?;
+            return Ok((Callee::Code(signature, self.code(cell, 0)), values));
+        };
+        let mut values = Values::from_slice(&[self.vmctx, self.vmctx]);
+        self.get_all(args, &mut values)?;
+        let callee = match self.env.tunables.call_mode {
+            CallMode::Direct => Callee::Direct(self.func_ref(func)?),
+            CallMode::Cell => {
+                let signature = self.signature(self.env.module.functions[func])?;
+                // Loaded again for each call: a register kept across calls would cost
+                // a function more than this load does.
+                let flags = self.flags.mutable(self.cur.func, Region::Cells);
+                let cells = self.load(POINTER, flags, self.vmctx, VmContextHeader::ENTRY);
+                Callee::Code(signature, self.code(cells, defined.index() as u64 * 8))
+            }
+        };
+        Ok((callee, values))
+    }
+
+    /// What is in a table, if it is a function of this type, and all arguments for it.
+    fn indirect_callee(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        table: TableIndex,
+        args: &[graph::Value],
+    ) -> Result<(SigRef, Value, Values), CompileError> {
         let Some((&index, args)) = args.split_last() else {
             return Err(CompileError::Bug(format!("{inst} has no callee")));
         };
@@ -100,15 +166,7 @@ impl Lower<'_> {
         let vmctx = self.load(POINTER, plain, callee, VmFuncRef::VMCTX);
         let mut values = Values::from_slice(&[vmctx, self.vmctx]);
         self.get_all(args, &mut values)?;
-        let code = self.code(cell, 0);
-        let call = self.cur.ins().call_indirect(signature, code, &values);
-        self.set_call_results(inst, call)?;
-        // Cranelift makes constants anew in each block that uses them. In a new block the null of
-        // the next address's mask does not occupy a register across this call.
-        let next = self.new_block();
-        self.cur.ins().jump(next, &[]);
-        self.enter(next);
-        Ok(())
+        Ok((signature, self.code(cell, 0), values))
     }
 
     /// The code that an entry cell holds now.

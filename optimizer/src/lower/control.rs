@@ -22,6 +22,10 @@ impl Lower<'_> {
             (Op::CallIndirect, Imm::CallIndirect { ty, table }) => {
                 self.call_indirect(inst, ty, table, args)?;
             }
+            (Op::ReturnCall, Imm::Func(func)) => self.return_call(func, args)?,
+            (Op::ReturnCallIndirect, Imm::CallIndirect { ty, table }) => {
+                self.return_call_indirect(inst, ty, table, args)?;
+            }
             (Op::Jump, _) => {
                 let edge = self.graph.edge(inst, 0);
                 let target = self.clif_block(self.graph.target(edge))?;

@@ -16,6 +16,7 @@ mod control;
 mod memory;
 mod metering;
 mod numeric;
+mod relaxed;
 mod simd;
 mod table;
 mod vm;
@@ -260,6 +261,13 @@ impl<'a> Lower<'a> {
         if let Some(value) = self.simd(op, imm, args)? {
             self.set(self.graph.result(inst), value);
             return Ok(());
+        }
+        if let Some(value) = self.relaxed(op, args)? {
+            self.set(self.graph.result(inst), value);
+            return Ok(());
+        }
+        if let Some(halves) = self.wide_numeric(op, args)? {
+            return self.set_results(inst, &halves);
         }
         Err(CompileError::Unsupported(format!("instruction {op}")))
     }

@@ -195,6 +195,43 @@ impl Lower<'_> {
         }))
     }
 
+    /// Lowers `op` if it computes 128 bits: the low and the high half.
+    pub(super) fn wide_numeric(
+        &mut self,
+        op: Op,
+        args: &[graph::Value],
+    ) -> Result<Option<[Value; 2]>, CompileError> {
+        let &[a, b, ref rest @ ..] = args else {
+            return Ok(None);
+        };
+        let result = match (op, rest) {
+            (Op::I64Add128 | Op::I64Sub128, &[c, d]) => {
+                let [a, b, c, d] = [self.get(a)?, self.get(b)?, self.get(c)?, self.get(d)?];
+                let x = self.cur.ins().iconcat(a, b);
+                let y = self.cur.ins().iconcat(c, d);
+                match op {
+                    Op::I64Add128 => self.cur.ins().iadd(x, y),
+                    _ => self.cur.ins().isub(x, y),
+                }
+            }
+            (Op::I64MulWideS, []) => {
+                let [a, b] = [self.get(a)?, self.get(b)?];
+                let x = self.cur.ins().sextend(types::I128, a);
+                let y = self.cur.ins().sextend(types::I128, b);
+                self.cur.ins().imul(x, y)
+            }
+            (Op::I64MulWideU, []) => {
+                let [a, b] = [self.get(a)?, self.get(b)?];
+                let x = self.cur.ins().uextend(types::I128, a);
+                let y = self.cur.ins().uextend(types::I128, b);
+                self.cur.ins().imul(x, y)
+            }
+            _ => return Ok(None),
+        };
+        let (low, high) = self.cur.ins().isplit(result);
+        Ok(Some([low, high]))
+    }
+
     fn reinterpret(&mut self, args: &[graph::Value], ty: Type) -> Result<Value, CompileError> {
         let value = self.get(args[0])?;
         Ok(self.bitcast(ty, value))

@@ -393,9 +393,7 @@ impl Lower<'_> {
             }
             Op::I32x4TruncSatF64x2SZero => {
                 let x = self.lanes(args[0], F64X2)?;
-                let wide = self.cur.ins().fcvt_to_sint_sat(I64X2, x);
-                let zero = self.vector(I64X2, 0);
-                self.cur.ins().snarrow(wide, zero)
+                self.truncate_signed_low(x, false)
             }
             Op::I32x4TruncSatF64x2UZero => {
                 let x = self.lanes(args[0], F64X2)?;
@@ -453,7 +451,11 @@ impl Lower<'_> {
     }
 
     /// `pmin`: `y < x ? y : x`.
-    fn pseudo_min(&mut self, args: &[graph::Value], ty: Type) -> Result<Value, CompileError> {
+    pub(super) fn pseudo_min(
+        &mut self,
+        args: &[graph::Value],
+        ty: Type,
+    ) -> Result<Value, CompileError> {
         let x = self.lanes(args[0], ty)?;
         let y = self.lanes(args[1], ty)?;
         let less = self.cur.ins().fcmp(FloatCC::LessThan, y, x);
@@ -462,7 +464,11 @@ impl Lower<'_> {
     }
 
     /// `pmax`: `x < y ? y : x`.
-    fn pseudo_max(&mut self, args: &[graph::Value], ty: Type) -> Result<Value, CompileError> {
+    pub(super) fn pseudo_max(
+        &mut self,
+        args: &[graph::Value],
+        ty: Type,
+    ) -> Result<Value, CompileError> {
         let x = self.lanes(args[0], ty)?;
         let y = self.lanes(args[1], ty)?;
         let less = self.cur.ins().fcmp(FloatCC::LessThan, x, y);
@@ -470,8 +476,19 @@ impl Lower<'_> {
         Ok(self.cur.ins().bitselect(less, y, x))
     }
 
+    /// Two doubles as signed integers in the low lanes, zeros above; those that are out of range as
+    /// x86-64 has it, or saturated.
+    pub(super) fn truncate_signed_low(&mut self, value: Value, x86: bool) -> Value {
+        let wide = match x86 {
+            true => self.cur.ins().x86_cvtt2dq(types::I64X2, value),
+            false => self.cur.ins().fcvt_to_sint_sat(types::I64X2, value),
+        };
+        let zero = self.vector(types::I64X2, 0);
+        self.cur.ins().snarrow(wide, zero)
+    }
+
     /// Two doubles as unsigned integers in the low lanes, zeros above.
-    fn truncate_unsigned_low(&mut self, value: Value) -> Value {
+    pub(super) fn truncate_unsigned_low(&mut self, value: Value) -> Value {
         if self.isa.arch == Arch::X86_64 && !self.isa.has_round {
             // Cranelift's vector form rounds, which would be a library call here.
             let mut result = self.vector(types::I32X4, 0);
@@ -502,7 +519,7 @@ impl Lower<'_> {
         result
     }
 
-    fn swizzle(&mut self, bytes: Value, indices: Value) -> Value {
+    pub(super) fn swizzle(&mut self, bytes: Value, indices: Value) -> Value {
         if self.isa.has_byte_shuffle {
             return self.cur.ins().swizzle(bytes, indices);
         }

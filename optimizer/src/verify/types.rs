@@ -149,7 +149,15 @@ impl<'a> Checker<'a> {
         match (self.op, self.imm, self.env) {
             (Op::Return, _, _) => (Some(self.graph.results.clone()), None),
             (Op::Call, Imm::Func(func), Some(env)) => of(env.module.func_type(func)),
-            (_, Imm::CallIndirect { ty, .. }, Some(env)) => of(env.module.func_type_at(ty)),
+            (Op::CallIndirect, Imm::CallIndirect { ty, .. }, Some(env)) => {
+                of(env.module.func_type_at(ty))
+            }
+            (Op::ReturnCall, Imm::Func(func), Some(env)) => {
+                (of(env.module.func_type(func)).0, None)
+            }
+            (Op::ReturnCallIndirect, Imm::CallIndirect { ty, .. }, Some(env)) => {
+                (of(env.module.func_type_at(ty)).0, None)
+            }
             _ => (None, None),
         }
     }

@@ -220,6 +220,9 @@ pub fn single(op: Op) -> Option<String> {
          (memory 1) (memory 1) (data $d \"x\") (table 5 funcref) (table 5 funcref)
          (elem $e func 0) (global (mut funcref) (ref.null func)) (func ",
     );
+    if op == Op::ReturnCallIndirect {
+        text.push_str("(result f64) ");
+    }
     for slot in info.operands {
         text.push_str(match slot {
             Slot::I32 | Slot::Addr | Slot::TableAddr => "i32.const 1 ",
@@ -230,7 +233,7 @@ pub fn single(op: Op) -> Option<String> {
             Slot::Ref | Slot::FuncRef => "ref.func 0 ",
             Slot::T if op == Op::Select => "f64.const 2 ",
             Slot::T => "ref.func 0 ",
-            Slot::Rest if op == Op::CallIndirect => "i32.const 1 ",
+            Slot::Rest if info.imm == ImmKind::CallIndirect => "i32.const 1 ",
             Slot::Rest => "",
         });
     }
@@ -258,11 +261,12 @@ pub fn single(op: Op) -> Option<String> {
         op,
         Op::InterruptCheck | Op::FuelGet | Op::FuelSet | Op::FuelCheck
     );
-    if op.is_terminator() || metering {
+    let is_tail_call = matches!(op, Op::ReturnCall | Op::ReturnCallIndirect);
+    if op.is_terminator() && !is_tail_call || metering {
         return None;
     }
-    if !info.results.is_empty() && op != Op::Call {
-        text.push_str(" drop");
+    if op != Op::Call {
+        text.push_str(&" drop".repeat(info.results.len()));
     }
     text.push_str("))");
     Some(text)

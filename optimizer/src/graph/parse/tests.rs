@@ -112,7 +112,7 @@ fn every_op_round_trips() {
             line += " @0x10";
         }
         round_trip(&format!(
-            "func (i32, i32, i32) -> () {{\nblock0(v0: i32, v1: i32, v2: i32):\n{line}\n}}\n"
+            "func (i32, i32, i32, i32) -> () {{\nblock0(v0: i32, v1: i32, v2: i32, v3: i32):\n{line}\n}}\n"
         ));
     }
 }
