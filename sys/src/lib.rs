@@ -51,7 +51,7 @@ pub use stubs::{
     HostResolver, InterruptResolver, LazyResolver, LazyStubs, MAX_LAZY_STUBS, NATIVE_FLOATS,
     NATIVE_INTEGERS, ReturnArea, interrupt_stub, lazy_host_stub, lazy_stub, lazy_stubs,
     leave_frame, next_frame, raise_stub, set_host_resolver, set_interrupt_resolver,
-    set_lazy_resolver,
+    set_lazy_resolver, text_lazy_stubs,
 };
 pub use unix::cache_files::{
     create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,

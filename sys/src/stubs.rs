@@ -2,7 +2,8 @@
 //!
 //! A *lazy stub* knows the index of its function, keeps all arguments, asks the resolver for the
 //! function's code and jumps there. Stubs depend on nothing but the index, so the process has one
-//! array of them, which grows and is never freed; it serves the entry tables of all modules. The
+//! array of them, which serves the entry tables of all modules. Its beginning is in the program's
+//! own text; what is behind that is written when it is first asked for, and never freed. The
 //! *host stub* is the same for host functions, whose context says all. *Raise stubs* are what a
 //! resolver returns when there is no code to run.
 //!
@@ -41,6 +42,12 @@ pub const NATIVE_INTEGERS: usize = 4;
 /// Float arguments (`f32`, `f64`) of a host function that reach a [`host_stub!`](crate::host_stub) in
 /// registers.
 pub const NATIVE_FLOATS: usize = 8;
+
+/// How many of them are in the program's own text: those of the lowest indices, for functions with
+/// such a return area. For the others executable memory is needed.
+pub const fn text_lazy_stubs(area: ReturnArea) -> u32 {
+    arch::text_stubs(area)
+}
 
 /// Stubs that are written at once.
 const CHUNK: u32 = 4096;
@@ -148,9 +155,18 @@ pub fn lazy_stub(index: u32, area: ReturnArea) -> io::Result<*const u8> {
 /// The lazy stubs of the defined functions below `count`. Use it to fill an entry table.
 ///
 /// # Errors
-/// If `count` is above [`MAX_LAZY_STUBS`], or the system has no room for code.
+/// If `count` is above [`MAX_LAZY_STUBS`], or more than [`text_lazy_stubs`] and the system has no
+/// room for code.
 pub fn lazy_stubs(count: u32, area: ReturnArea) -> io::Result<LazyStubs> {
     static ARRAYS: [StubArray; 2] = [const { StubArray::new() }; 2];
+    let in_text = arch::text_stubs(area);
+    if count <= in_text {
+        return Ok(LazyStubs {
+            area,
+            written: ptr::null(),
+            count: in_text,
+        });
+    }
     let array = match area {
         ReturnArea::Absent => &ARRAYS[0],
         ReturnArea::Present => &ARRAYS[1],
@@ -161,7 +177,9 @@ pub fn lazy_stubs(count: u32, area: ReturnArea) -> io::Result<LazyStubs> {
 /// The first of the process's lazy stubs.
 #[derive(Clone, Copy, Debug)]
 pub struct LazyStubs {
-    first: *const u8,
+    area: ReturnArea,
+    /// The first of those that are not in the text.
+    written: *const u8,
     count: u32,
 }
 
@@ -183,7 +201,10 @@ impl LazyStubs {
     #[inline]
     pub fn get(&self, index: u32) -> *const u8 {
         assert!(index < self.count, "a lazy stub beyond the requested ones");
-        self.first.wrapping_add(index as usize * arch::STUB_SIZE)
+        match index.checked_sub(arch::text_stubs(self.area)) {
+            None => arch::text_stub(self.area, index),
+            Some(behind) => self.written.wrapping_add(behind as usize * arch::STUB_SIZE),
+        }
     }
 }
 
@@ -228,7 +249,8 @@ pub unsafe fn leave_frame(fp: usize) -> (usize, usize) {
     (fp + arch::ENTRY_SP, caller)
 }
 
-/// A header and then stubs, of which the first `filled` are written.
+/// A header and then stubs, of which the first `filled` are written. They go on where those in the
+/// text end.
 struct StubArray {
     region: OnceLock<CodeRegion>,
     filled: AtomicU32,
@@ -244,32 +266,37 @@ impl StubArray {
         }
     }
 
+    /// `count` is more than there are in the text.
     fn with_at_least(&self, count: u32, area: ReturnArea) -> io::Result<LazyStubs> {
-        if self.filled.load(Ordering::Acquire) < count || self.region.get().is_none() {
-            self.grow(count, area)?;
-        }
-        let Some(region) = self.region.get() else {
-            unreachable!("growing made the region");
-        };
-        Ok(LazyStubs {
-            first: region.base().wrapping_add(arch::STUB_SIZE),
-            count: self.filled.load(Ordering::Acquire),
-        })
-    }
-
-    fn grow(&self, count: u32, area: ReturnArea) -> io::Result<()> {
         if count > MAX_LAZY_STUBS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "more functions than there are lazy stubs",
             ));
         }
+        let in_text = arch::text_stubs(area);
+        if self.filled.load(Ordering::Acquire) < count - in_text {
+            self.grow(count - in_text, area)?;
+        }
+        let Some(region) = self.region.get() else {
+            unreachable!("growing made the region");
+        };
+        Ok(LazyStubs {
+            area,
+            written: region.base().wrapping_add(arch::STUB_SIZE),
+            count: in_text + self.filled.load(Ordering::Acquire),
+        })
+    }
+
+    fn grow(&self, count: u32, area: ReturnArea) -> io::Result<()> {
         // Nothing is half done if another thread panicked: what was written is below `filled`.
         let _guard = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_text = arch::text_stubs(area);
+        let all = MAX_LAZY_STUBS - in_text;
         let region = match self.region.get() {
             Some(region) => region,
             None => {
-                let size = (MAX_LAZY_STUBS as usize + 1) * arch::STUB_SIZE;
+                let size = (all as usize + 1) * arch::STUB_SIZE;
                 let region = CodeRegion::new(size)?;
                 region.reserve(size, arch::STUB_SIZE)?;
                 region.write(0, &arch::stub_header(arch::lazy_entry(area)))?;
@@ -278,12 +305,13 @@ impl StubArray {
         };
         let mut filled = self.filled.load(Ordering::Acquire);
         while filled < count {
-            let offset = |index: u32| (index as usize + 1) * arch::STUB_SIZE;
-            let chunk = (filled..filled + CHUNK)
-                .flat_map(|index| arch::stub(offset(index), index))
+            let offset = |place: u32| (place as usize + 1) * arch::STUB_SIZE;
+            let end = all.min(filled + CHUNK);
+            let chunk = (filled..end)
+                .flat_map(|place| arch::stub(offset(place), in_text + place))
                 .collect::<Vec<u8>>();
             region.write(offset(filled), &chunk)?;
-            filled += CHUNK;
+            filled = end;
             self.filled.store(filled, Ordering::Release);
         }
         Ok(())

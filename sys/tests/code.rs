@@ -13,7 +13,7 @@ use bimetal_sys::{
     CodeRegion, Fault, FaultKind, MAX_LAZY_STUBS, Reservation, Resume, ReturnArea,
     ensure_signal_stack, install_fault_handler, interrupt_stub, lazy_host_stub, lazy_stub,
     lazy_stubs, next_frame, page_size, raise_stub, resume_at_entry, set_host_resolver,
-    set_interrupt_resolver, set_lazy_resolver,
+    set_interrupt_resolver, set_lazy_resolver, text_lazy_stubs,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -538,7 +538,11 @@ fn stubs_keep_all_arguments() {
             };
             assert_eq!(seen, expected, "{area:?} {index}");
         };
-        for index in [0, 1, 4095, 4096, 65_535, 65_536, MAX_LAZY_STUBS - 1] {
+        let text = text_lazy_stubs(area);
+        let first_ones = 0..200;
+        let about_the_text = text.saturating_sub(200)..text + 10;
+        let others = [4095, 4096, 65_535, 65_536, MAX_LAZY_STUBS - 1];
+        for index in first_ones.chain(about_the_text).chain(others) {
             check(lazy_stub(index, area).unwrap(), index);
         }
         check(lazy_host_stub(area), u32::MAX);
@@ -557,14 +561,17 @@ fn stubs_keep_all_arguments() {
 
 #[test]
 fn stubs_are_one_array() {
-    let stubs = lazy_stubs(30_000, ReturnArea::Absent).unwrap();
-    assert!(stubs.count() >= 30_000);
-    for index in (0..30_000).step_by(997) {
+    let stubs = lazy_stubs(100_000, ReturnArea::Absent).unwrap();
+    assert!(stubs.count() >= 100_000);
+    for index in (0..100_000).step_by(997) {
         assert_eq!(
             lazy_stub(index, ReturnArea::Absent).unwrap(),
             stubs.get(index)
         );
     }
+    let few = lazy_stubs(10, ReturnArea::Absent).unwrap();
+    assert_eq!(few.count(), text_lazy_stubs(ReturnArea::Absent));
+    assert_eq!(few.get(9), stubs.get(9));
     assert_ne!(
         lazy_stub(0, ReturnArea::Present).unwrap(),
         lazy_stub(0, ReturnArea::Absent).unwrap()

@@ -15,10 +15,38 @@ use bimetal_abi::{VmContextHeader, VmStoreContext};
 
 use crate::stubs::{ReturnArea, resolve_host, resolve_interrupt, resolve_lazy};
 
-/// Bytes from one lazy stub to the next, and of the header before the first.
+/// Lazy stubs in the program's own text, those of the lowest indices: how many there are. As many
+/// as an instruction can load; 512 kB, which are not read before they are run.
+pub const fn text_stubs(_area: ReturnArea) -> u32 {
+    TEXT_STUBS
+}
+
+/// The lazy stub of `index`, which is below [`text_stubs`].
+pub fn text_stub(_area: ReturnArea, index: u32) -> *const u8 {
+    (lazy_stubs as *const u8).wrapping_add(8 * index as usize)
+}
+
+const TEXT_STUBS: u32 = 1 << 16;
+
+#[unsafe(naked)]
+unsafe extern "C" fn lazy_stubs() {
+    naked_asm!(
+        ".set .Lstub, 0",
+        ".rept {stubs}",
+        ".inst 0x52800009 | (.Lstub << 5)", // mov w9, stub
+        "b {lazy}",
+        ".set .Lstub, .Lstub + 1",
+        ".endr",
+        stubs = const TEXT_STUBS,
+        lazy = sym lazy,
+    )
+}
+
+/// Bytes from one lazy stub to the next that is written at run time, and of the header before the
+/// first.
 pub const STUB_SIZE: usize = 16;
 
-/// What lazy stubs have in common, at the start of their region: the jump to `entry`.
+/// What such stubs have in common, at the start of their region: the jump to `entry`.
 pub fn stub_header(entry: *const u8) -> [u8; STUB_SIZE] {
     const LDR_X16_PC_8: u32 = 0x5800_0050;
     const BR_X16: u32 = 0xd61f_0200;
@@ -53,7 +81,7 @@ fn instructions(words: [u32; 4]) -> [u8; STUB_SIZE] {
 /// address is in `x30` too as long as nothing is called.)
 pub const ENTRY_SP: usize = 16;
 
-/// Where lazy stubs jump to.
+/// Where stubs that are written at run time jump to.
 pub fn lazy_entry(_area: ReturnArea) -> *const u8 {
     lazy as *const u8
 }

@@ -15,10 +15,74 @@ use bimetal_abi::{VmContextHeader, VmStoreContext};
 
 use crate::stubs::{ReturnArea, resolve_host, resolve_interrupt, resolve_lazy};
 
-/// Bytes from one lazy stub to the next, and of the header before the first.
+/// Lazy stubs in the program's own text, those of the lowest indices: how many there are.
+///
+/// They lie in groups, so that four bytes do for each: one in a byte register, and a short jump to
+/// what the group has in its middle, which adds the group's first index.
+pub const fn text_stubs(area: ReturnArea) -> u32 {
+    match area {
+        ReturnArea::Absent => GROUPS * GROUP,
+        // Functions with so many results are rare.
+        ReturnArea::Present => 0,
+    }
+}
+
+/// The lazy stub of `index`, which is below [`text_stubs`].
+pub fn text_stub(_area: ReturnArea, index: u32) -> *const u8 {
+    let (group, stub) = ((index / GROUP) as usize, (index % GROUP) as usize);
+    let middle = match stub < BEFORE as usize {
+        true => 0,
+        false => GROUP_MIDDLE,
+    };
+    (lazy_stubs as *const u8).wrapping_add(group * GROUP_SIZE + middle + 4 * stub)
+}
+
+/// Stubs of a group: so many that all reach the middle by a short jump.
+const GROUP: u32 = 58;
+/// Those of a group before its middle.
+const BEFORE: u32 = 30;
+/// Bytes of a group's middle.
+const GROUP_MIDDLE: usize = 16;
+const GROUP_SIZE: usize = 4 * GROUP as usize + GROUP_MIDDLE;
+/// More functions than large programs have; 280 kB, which are not read before they are run.
+const GROUPS: u32 = 1130;
+
+#[unsafe(naked)]
+unsafe extern "C" fn lazy_stubs() {
+    naked_asm!(
+        ".set .Lgroup, 0",
+        ".rept {groups}",
+        ".set .Lstub, 0",
+        ".rept {before}",
+        ".byte 0xb0, .Lstub", // mov al, stub
+        ".byte 0xeb, 4 * {before} - 4 * (.Lstub + 1)", // jmp middle
+        ".set .Lstub, .Lstub + 1",
+        ".endr",
+        ".byte 0x0f, 0xb6, 0xc0, 0x05", // movzx eax, al; add eax, first
+        ".long {group} * .Lgroup",
+        ".byte 0xe9", // jmp lazy
+        ".long {lazy} - . - 4",
+        ".byte 0xcc, 0xcc, 0xcc", // int3
+        ".rept {group} - {before}",
+        ".byte 0xb0, .Lstub",
+        ".byte 0xeb, 4 * {before} - {middle} - 4 * (.Lstub + 1)",
+        ".set .Lstub, .Lstub + 1",
+        ".endr",
+        ".set .Lgroup, .Lgroup + 1",
+        ".endr",
+        groups = const GROUPS,
+        group = const GROUP,
+        before = const BEFORE,
+        middle = const GROUP_MIDDLE,
+        lazy = sym lazy,
+    )
+}
+
+/// Bytes from one lazy stub to the next that is written at run time, and of the header before the
+/// first.
 pub const STUB_SIZE: usize = 16;
 
-/// What lazy stubs have in common, at the start of their region: the address they jump to.
+/// What such stubs have in common, at the start of their region: the address they jump to.
 pub fn stub_header(entry: *const u8) -> [u8; STUB_SIZE] {
     let mut code = [INT3; STUB_SIZE];
     code[..8].copy_from_slice(&(entry.expose_provenance() as u64).to_le_bytes());
@@ -42,7 +106,7 @@ const INT3: u8 = 0xcc;
 /// the return address.
 pub const ENTRY_SP: usize = 8;
 
-/// Where lazy stubs jump to.
+/// Where stubs that are written at run time jump to.
 pub fn lazy_entry(area: ReturnArea) -> *const u8 {
     match area {
         ReturnArea::Absent => lazy as *const u8,
