@@ -15,10 +15,13 @@
 //! [`Function::verify`] checks before its first call; a file of 100 MB is never read whole. The
 //! digests find damage, not malice: whoever may write the file may write matching digests.
 //!
+//! [`executable`] puts an image into a native program, which runs it.
+//!
 //! Symbols are for people and tools: the loader does not look at them, nor does the seal cover them.
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod executable;
 mod header;
 mod read;
 mod seal;

@@ -30,6 +30,11 @@ pub(crate) fn function(code: &[u8], sites: &[u8]) -> [u8; DIGEST] {
     digest
 }
 
+/// The digest of an executable's settings.
+pub(crate) fn settings(settings: &[u8]) -> [u8; SEAL] {
+    *blake3::hash(settings).as_bytes()
+}
+
 /// The digest of the initial contents of memories, in hexadecimal.
 pub(crate) fn memory(bytes: &mut impl Read) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();

@@ -31,6 +31,7 @@ use crate::engine::Engine;
 use crate::error::{Context, Error, Result};
 use crate::module::{Module, ModuleInner, Origin};
 use crate::tier::IMAGE_ALIGNMENT;
+use crate::vm::ImageFile;
 
 /// What a cache holds at most if nothing else is said.
 const DEFAULT_SIZE: u64 = 2 << 30;
@@ -343,7 +344,12 @@ impl Cache {
 
     fn load_entry(&self, engine: &Engine, key: Key) -> Option<Module> {
         let (image, file) = self.open(key)?;
-        match Module::from_image(engine, image, Some(&file), Some(self.slot(key))) {
+        match Module::from_image(
+            engine,
+            image,
+            Some(ImageFile { file: &file, at: 0 }),
+            Some(self.slot(key)),
+        ) {
             Ok(module) => {
                 self.0.hits.fetch_add(1, Ordering::Relaxed);
                 Some(module)

@@ -46,6 +46,7 @@ pub struct Config {
     pub(crate) middlewares: Vec<Arc<dyn Middleware>>,
     pub(crate) deterministic: bool,
     pub(crate) compiler: bool,
+    pub(crate) code_from_files_only: bool,
 }
 
 /// How stacks for asynchronous calls are made and kept.
@@ -122,6 +123,7 @@ impl Default for Config {
             middlewares: Vec::new(),
             deterministic: false,
             compiler: true,
+            code_from_files_only: false,
         }
     }
 }
@@ -238,7 +240,39 @@ impl Config {
                  bytes for host functions"
             )));
         }
+        if self.code_from_files_only && self.cache.is_some() {
+            return Err(Error::usage(
+                "an engine that runs code from files only cannot have a cache: it compiles nothing",
+            ));
+        }
         Ok(())
+    }
+
+    /// Whether the engine runs no machine code but what it maps from files, by
+    /// [`Module::deserialize_file`] and [`Module::deserialize_file_part`], and what is in the
+    /// program itself. Then it makes no executable mapping of memory that it has written, at any
+    /// time, as platforms demand that forbid JITs. Off by default.
+    ///
+    /// What would need such memory is an error: [`Module::new`], [`Module::deserialize`], a file on
+    /// a file system that is mounted `noexec`, and calls between host and wasm of a type that the
+    /// loaded modules do not have. A cache is refused. `docs/aot-only.md` has the whole.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine, Module};
+    ///
+    /// let engine = Engine::new(Config::new().code_from_files_only(true))?;
+    /// let error = Module::new(&engine, "(module)").unwrap_err();
+    /// assert!(error.to_string().contains("from files only"));
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    ///
+    /// [`Module::new`]: crate::Module::new
+    /// [`Module::deserialize`]: crate::Module::deserialize
+    /// [`Module::deserialize_file`]: crate::Module::deserialize_file
+    /// [`Module::deserialize_file_part`]: crate::Module::deserialize_file_part
+    pub fn code_from_files_only(&mut self, only: bool) -> &mut Self {
+        self.code_from_files_only = only;
+        self
     }
 
     /// Whether the compiler checks its own intermediate forms. Slow; for tests.
@@ -549,6 +583,7 @@ impl std::fmt::Debug for Config {
             .field("async_stacks", &self.async_stacks)
             .field("middlewares", &self.middlewares)
             .field("deterministic", &self.deterministic)
+            .field("code_from_files_only", &self.code_from_files_only)
             .finish_non_exhaustive()
     }
 }

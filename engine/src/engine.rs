@@ -97,6 +97,7 @@ impl Engine {
                 tunables,
                 space: Arc::new(CodeSpace::new(
                     config.profiler == ProfilingStrategy::PerfMap,
+                    !config.code_from_files_only,
                 )),
                 epochs: Epochs::default(),
                 fiber_stacks: FiberStacks::new(config),
@@ -172,10 +173,25 @@ impl Engine {
     }
 
     pub(crate) fn compiler(&self) -> Result<&dyn Compiler> {
-        self.inner
-            .compiler
-            .as_deref()
-            .ok_or_else(|| Error::of(ErrorKind::Compile, "this engine has no compiler"))
+        self.inner.compiler.as_deref().ok_or_else(|| {
+            Error::of(
+                ErrorKind::Compile,
+                "this engine has no compiler: it runs compiled modules only \
+                 (`bimetal compile`, `Module::deserialize_file`)",
+            )
+        })
+    }
+
+    /// An error if this engine cannot run what it would compile.
+    pub(crate) fn compiles(&self) -> Result<()> {
+        self.compiler()?;
+        match self.inner.config.code_from_files_only {
+            true => Err(Error::usage(
+                "this engine runs code from files only, and compiles none: \
+                 `Module::deserialize_file` loads compiled modules",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// An error if what this engine compiles is for another machine than this.

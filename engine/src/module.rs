@@ -1,6 +1,5 @@
 //! Loaded modules.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::signatures::Signature;
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
-use crate::vm::{ImageText, ImportValue, InitialContents, InstanceData, ModuleCode};
+use crate::vm::{ImageFile, ImageText, ImportValue, InitialContents, InstanceData, ModuleCode};
 
 /// A validated module with its code, ready to be instantiated in any store of its engine.
 ///
@@ -72,8 +71,8 @@ pub(crate) struct ModuleInner {
 pub(crate) struct Origin<'a> {
     /// Its compiled functions, all or some.
     pub(crate) image: Option<ImageText>,
-    /// The file that `image` is.
-    pub(crate) file: Option<&'a File>,
+    /// The file that `image` is in.
+    pub(crate) file: Option<ImageFile<'a>>,
     /// What its memories contain at first, if that is known.
     pub(crate) contents: InitialContents,
     /// A module with the same code, of which this one is a [snapshot](crate::Snapshot): it has the
@@ -89,7 +88,9 @@ impl Module {
     /// Validates and, unless the engine is lazy, compiles a module in the binary or text format.
     ///
     /// # Errors
-    /// If the bytes are no valid module, use what is not supported, or cannot be compiled.
+    /// If the bytes are no valid module, use what is not supported, or cannot be compiled; if this
+    /// build of the engine has no compiler (feature `optimizer`), or its configuration wants
+    /// [no code but that of files](crate::Config::code_from_files_only).
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
         Module::from_vec(engine, bytes.as_ref().to_vec())
     }
@@ -199,7 +200,7 @@ impl Module {
     ) -> Result<Module> {
         engine.for_this_machine()?;
         if origin.image.is_none() {
-            engine.compiler()?;
+            engine.compiles()?;
         }
         let (in_image, file) = (origin.image.is_some(), origin.file);
         let env = Module::environment(engine, wasm)?;
@@ -215,11 +216,11 @@ impl Module {
         let id = |signature: &Option<Arc<Signature>>| signature.as_ref().map_or(u32::MAX, |s| s.id);
         let type_ids = signatures.iter().map(id).collect();
         let functions = wasm.bodies.len();
+        let written = !engine.config().code_from_files_only;
         let entry = match &origin.base {
             Some(base) => crate::tier::same_cells(base),
-            None => {
-                crate::tier::entry_cells(wasm).context("cannot allocate memory for machine code")?
-            }
+            None => crate::tier::entry_cells(wasm, written)
+                .context("cannot allocate memory for machine code")?,
         };
         let has_base = origin.base.is_some();
         let inner = Arc::new_cyclic(|owner| ModuleInner {
@@ -249,6 +250,9 @@ impl Module {
         }
         // What was there before is no reason to write it again.
         inner.cached.store(inner.compiled(), Ordering::Relaxed);
+        if !written {
+            crate::tier::prepare_cells(&inner)?;
+        }
         match (in_image, engine.config().lazy) {
             _ if has_base => {}
             // It was shown when it was compiled.

@@ -6,20 +6,23 @@
 //!
 //! **Invariant**: a function is compiled once, whoever asks and however many ask at once.
 
+#[cfg_attr(not(feature = "parallel-compilation"), path = "serial.rs")]
+mod parallel;
+
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bimetal_codegen::{FunctionCode, ModuleEnv, RelocKind, RelocTarget};
 use bimetal_sys::ReturnArea;
 use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncType, Module, ValType};
 use cranelift_entity::EntityRef;
-use rayon::prelude::*;
 
 use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
 use crate::middleware::compile_error;
 use crate::module::{ModuleInner, describe};
+pub(crate) use parallel::compile_parallel;
 
 /// Which functions of a module are compiled, or being.
 #[derive(Debug)]
@@ -70,9 +73,14 @@ impl LazyFunctions {
     }
 }
 
-/// Entry cells that lead to the lazy compiler.
-pub(crate) fn entry_cells(module: &Module) -> io::Result<Box<[AtomicPtr<u8>]>> {
+/// Entry cells that lead to the lazy compiler. Where stubs may not be written, those functions that
+/// the program's own text has no stub for are left out: [`prepare_cells`] has to see to them.
+pub(crate) fn entry_cells(module: &Module, written: bool) -> io::Result<Box<[AtomicPtr<u8>]>> {
     let count = module.bodies.len() as u32;
+    let count = match written {
+        true => count,
+        false => count.min(bimetal_sys::text_lazy_stubs(ReturnArea::Absent)),
+    };
     let stubs = bimetal_sys::lazy_stubs(count, ReturnArea::Absent)?;
     let areas: Vec<ReturnArea> = module
         .types
@@ -87,6 +95,9 @@ pub(crate) fn entry_cells(module: &Module) -> io::Result<Box<[AtomicPtr<u8>]>> {
         .keys()
         .map(|func| {
             let stub = match areas[module.functions[module.func_index(func)].index()] {
+                area if !written && func.as_u32() >= bimetal_sys::text_lazy_stubs(area) => {
+                    std::ptr::null()
+                }
                 ReturnArea::Absent => stubs.get(func.as_u32()),
                 area => bimetal_sys::lazy_stub(func.as_u32(), area)?,
             };
@@ -101,6 +112,16 @@ pub(crate) fn same_cells(base: &ModuleInner) -> Box<[AtomicPtr<u8>]> {
     let cells = base.entry.iter();
     let copy = |cell: &AtomicPtr<u8>| AtomicPtr::new(cell.load(Ordering::Acquire));
     cells.map(copy).collect()
+}
+
+/// Makes functions ready that have no stub to do it at their first call.
+pub(crate) fn prepare_cells(module: &Arc<ModuleInner>) -> Result<()> {
+    for func in module.wasm().bodies.keys() {
+        if module.entry[func.index()].load(Ordering::Relaxed).is_null() {
+            compile_now(module, func)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a function of this type is passed an area for its results.
@@ -282,38 +303,6 @@ pub(crate) fn compile_bodies(
     };
     engine.trim();
     Ok(codes)
-}
-
-/// Compiles on all cores. Large functions are taken as they come, but no thread is left with a
-/// long tail: work is handed out one function at a time.
-pub(crate) fn compile_parallel<F: Sync, R: Send>(
-    functions: &[F],
-    compile: impl Fn(&F) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let next = AtomicUsize::new(0);
-    let failed = AtomicUsize::new(usize::MAX);
-    let threads = rayon::current_num_threads().min(functions.len()).max(1);
-    let mut results: Vec<(usize, Result<R>)> = (0..threads)
-        .into_par_iter()
-        .with_max_len(1)
-        .flat_map_iter(|_| {
-            let (next, failed, compile) = (&next, &failed, &compile);
-            std::iter::from_fn(move || {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                // Nothing after a failed function is of interest.
-                if i >= functions.len() || i > failed.load(Ordering::Relaxed) {
-                    return None;
-                }
-                let result = compile(&functions[i]);
-                if result.is_err() {
-                    failed.fetch_min(i, Ordering::Relaxed);
-                }
-                Some((i, result))
-            })
-        })
-        .collect();
-    results.sort_unstable_by_key(|(i, _)| *i);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Puts functions of a module, in ascending order, into one span, resolves their references to

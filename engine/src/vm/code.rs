@@ -32,6 +32,8 @@ pub(crate) struct CodeSpace {
     state: Mutex<SpaceState>,
     /// Whether a profiler is to take it for a JIT's.
     shown_as_jit: bool,
+    /// Whether there may be any.
+    allowed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,15 +61,28 @@ impl Chunk {
 }
 
 impl CodeSpace {
-    pub(crate) fn new(shown_as_jit: bool) -> CodeSpace {
+    pub(crate) fn new(shown_as_jit: bool, allowed: bool) -> CodeSpace {
         CodeSpace {
             state: Mutex::default(),
             shown_as_jit,
+            allowed,
+        }
+    }
+
+    /// An error if this engine may not put code into memory.
+    pub(super) fn check_allowed(&self) -> io::Result<()> {
+        match self.allowed {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this engine runs code from files only",
+            )),
         }
     }
 
     /// A new region with room for `len` bytes.
     fn region(&self, len: usize) -> io::Result<Arc<CodeRegion>> {
+        self.check_allowed()?;
         let region = CodeRegion::new(REGION_SIZE.max(len))
             .or_else(|_| CodeRegion::new(SMALL_REGION_SIZE.max(len)))?;
         Ok(Arc::new(match self.shown_as_jit {

@@ -4,7 +4,6 @@
 //! time: for one instance copying the segments is cheaper, for many it is not. Where the contents
 //! depend on more than the module, segments are copied each time.
 
-use std::fs::File;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use bimetal_artifact::{Image, MemoryPart};
 use bimetal_sys::{FilePart, MemoryImage};
 use bimetal_wasm::MemoryIndex;
 
+use super::image::ImageFile;
 use super::memory::LinearMemory;
 use crate::error::{Context, Result};
 
@@ -87,11 +87,12 @@ impl InitialContents {
     }
 
     /// Those in an image that is this file. They are read once, to check them, but not mapped.
-    pub(super) fn of_file(image: &Image, file: &File) -> Result<InitialContents> {
+    pub(super) fn of_file(image: &Image, file: ImageFile<'_>) -> Result<InitialContents> {
         let range = image.memory();
-        let (at, end) = (range.start as u64, range.end as u64);
-        image.check_memory(FilePart::new(file, at..end))?;
-        InitialContents::known(image, || MemoryImage::of_file(file, at, range.len()))
+        let at = file.at + range.start as u64;
+        let end = at + range.len() as u64;
+        image.check_memory(FilePart::new(file.file, at..end))?;
+        InitialContents::known(image, || MemoryImage::of_file(file.file, at, range.len()))
     }
 
     /// Those in an image that is in memory.

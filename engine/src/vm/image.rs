@@ -6,6 +6,8 @@
 //! were compiled: what the stub leads to checks the function's digest and publishes its address.
 
 use std::fs::File;
+use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +25,21 @@ use crate::error::{Context, Error, Result};
 use crate::module::{Module, Origin};
 use crate::signatures::Signature;
 
+/// A file that has an image in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImageFile<'a> {
+    pub(crate) file: &'a File,
+    /// The offset of the image's first byte.
+    pub(crate) at: u64,
+}
+
+impl ImageFile<'_> {
+    /// Maps a part of the image to be run.
+    pub(super) fn map(&self, part: Range<usize>) -> io::Result<MappedCode> {
+        MappedCode::new(self.file, self.at + part.start as u64, part.len())
+    }
+}
+
 /// An image with its code where it can run.
 #[derive(Debug)]
 pub(crate) struct ImageText {
@@ -39,18 +56,29 @@ enum Text {
 }
 
 impl ImageText {
-    fn new(image: Image, file: Option<&File>) -> Result<ImageText> {
+    fn new(image: Image, file: Option<ImageFile<'_>>, space: &CodeSpace) -> Result<ImageText> {
         let range = image.text();
-        let text = if range.is_empty() {
-            Text::Empty
-        } else if let Some(code) =
-            file.and_then(|file| MappedCode::new(file, range.start as u64, range.len()).ok())
-        {
-            Text::Mapped(code)
-        } else {
-            let copy = CodeRegion::new(range.len())
-                .and_then(|region| region.append(image.text_bytes(), 1).map(|_| region));
-            Text::Copied(copy.context("cannot allocate memory for machine code")?)
+        if range.is_empty() {
+            let text = Text::Empty;
+            return Ok(ImageText { image, text });
+        }
+        let mapped = file.map(|file| file.map(range.clone()));
+        let text = match mapped {
+            Some(Ok(code)) => Text::Mapped(code),
+            other => {
+                if let Err(forbidden) = space.check_allowed() {
+                    return Err(match other {
+                        Some(Err(error)) => Error::new(error).context(
+                            "its machine code cannot be mapped from the file, \
+                             and this engine runs none from elsewhere",
+                        ),
+                        _ => forbidden.into(),
+                    });
+                }
+                let copy = CodeRegion::new(range.len())
+                    .and_then(|region| region.append(image.text_bytes(), 1).map(|_| region));
+                Text::Copied(copy.context("cannot allocate memory for machine code")?)
+            }
         };
         Ok(ImageText { image, text })
     }
@@ -100,7 +128,7 @@ impl ImageText {
     pub(crate) fn share_trampolines(
         &self,
         space: &Arc<CodeSpace>,
-        file: Option<&File>,
+        file: Option<ImageFile<'_>>,
         signature: impl Fn(TypeIndex) -> Option<Arc<Signature>>,
     ) -> Result<()> {
         trampolines::share(&self.image, file, space, signature)
@@ -175,17 +203,39 @@ impl Module {
         let read = || format!("cannot read `{}`", path.display());
         let file = File::open(path).with_context(read)?;
         let mapped = MappedFile::new(&file).with_context(read)?;
+        let file = ImageFile { file: &file, at: 0 };
         Image::open(Bytes::from_owner(mapped))
             .map_err(Error::from)
-            .and_then(|image| Module::from_image(engine, image, Some(&file), None))
+            .and_then(|image| Module::from_image(engine, image, Some(file), None))
             .with_context(|| format!("cannot load `{}`", path.display()))
+    }
+
+    /// Loads a compiled module that is a part of a file, as [`Module::deserialize_file`] does: of an
+    /// executable, for instance. Where the part begins must be a multiple of the page size, or else
+    /// its machine code is copied.
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize`]; or the file cannot be mapped, or ends before the part does.
+    ///
+    /// # Safety
+    /// As for [`Module::deserialize_file`].
+    pub unsafe fn deserialize_file_part(
+        engine: &Engine,
+        file: &File,
+        part: Range<u64>,
+    ) -> Result<Module> {
+        let mapped =
+            MappedFile::part(file, part.clone()).context("cannot read the compiled module")?;
+        let image = Image::open(Bytes::from_owner(mapped))?;
+        let at = part.start;
+        Module::from_image(engine, image, Some(ImageFile { file, at }), None)
     }
 
     /// The image must come from whom we trust.
     pub(crate) fn from_image(
         engine: &Engine,
         image: Image,
-        file: Option<&File>,
+        file: Option<ImageFile<'_>>,
         slot: Option<CacheSlot>,
     ) -> Result<Module> {
         let header = image.header();
@@ -218,7 +268,7 @@ impl Module {
             bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies, data_segments)?;
         let globals = header.globals;
         let origin = Origin {
-            image: Some(ImageText::new(image, file)?),
+            image: Some(ImageText::new(image, file, engine.code_space())?),
             file,
             contents,
             slot,

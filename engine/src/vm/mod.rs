@@ -42,7 +42,7 @@ pub(crate) use fiber::OnFiber;
 pub(crate) use host::{HostFunc, HostKind, val_into_raw};
 pub use host::{IntoFunc, WasmRet};
 pub use host_async::WasmTyList;
-pub(crate) use image::ImageText;
+pub(crate) use image::{ImageFile, ImageText};
 pub(crate) use instance::{ImportValue, InstanceData, InstanceId, instantiate};
 pub(crate) use interrupt::{Signal, Wish};
 pub(crate) use memory::MemoryId;

@@ -306,6 +306,7 @@ impl StoreOpaque {
         self.pending.take()
     }
 
+    #[cfg(feature = "coredump")]
     pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
         self.instances.keys()
     }

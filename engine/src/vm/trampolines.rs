@@ -6,7 +6,6 @@
 //!
 //! The image's seal covers its trampolines, so all of them are published as soon as it is loaded.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use bimetal_artifact::Image;
@@ -15,6 +14,7 @@ use bimetal_sys::MappedCode;
 use bimetal_wasm::TypeIndex;
 
 use super::code::{CodePiece, CodeSpace};
+use super::image::ImageFile;
 use crate::engine::CodePtr;
 use crate::error::{Context, Result};
 use crate::signatures::Signature;
@@ -70,7 +70,7 @@ impl PlacedTrampoline {
 /// image's, if it is one; otherwise they are copied.
 pub(super) fn share(
     image: &Image,
-    file: Option<&File>,
+    file: Option<ImageFile<'_>>,
     space: &Arc<CodeSpace>,
     signature: impl Fn(TypeIndex) -> Option<Arc<Signature>>,
 ) -> Result<()> {
@@ -78,7 +78,7 @@ pub(super) fn share(
     if range.is_empty() {
         return Ok(());
     }
-    let mapped = file.and_then(|f| MappedCode::new(f, range.start as u64, range.len()).ok());
+    let mapped = file.and_then(|file| file.map(range).ok());
     let (base, holder) = match mapped {
         Some(code) => (
             code.base(),

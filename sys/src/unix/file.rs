@@ -5,9 +5,11 @@
 //! accesses behind its new end fault, as with any program or library; who replaces such a file
 //! writes a new one and renames it.
 
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::ptr;
 
@@ -61,29 +63,74 @@ impl Drop for Mapping {
     }
 }
 
-/// A file's bytes.
+/// The bytes of a file, or of a part of one.
 #[derive(Debug)]
-pub struct MappedFile(Option<Mapping>);
+pub struct MappedFile {
+    mapping: Option<Mapping>,
+    /// Bytes at its beginning that do not belong to the part.
+    skip: usize,
+}
 
 impl MappedFile {
     /// Maps a whole file, which must not be changed as long as the mapping lives.
     pub fn new(file: &File) -> io::Result<MappedFile> {
-        let len = usize::try_from(file.metadata()?.len())
+        MappedFile::part(file, 0..file.metadata()?.len())
+    }
+
+    /// Maps a part of a file; it need not begin at a page.
+    ///
+    /// # Errors
+    /// If the file ends before the part does, or what the system says.
+    pub fn part(file: &File, part: Range<u64>) -> io::Result<MappedFile> {
+        if part.start > part.end || part.end > file.metadata()?.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a part of a file beyond its end",
+            ));
+        }
+        // There are no mappings of nothing.
+        if part.is_empty() {
+            return Ok(MappedFile {
+                mapping: None,
+                skip: 0,
+            });
+        }
+        let skip = part.start % page_size() as u64;
+        let start = part.start - skip;
+        let len = usize::try_from(part.end - start)
             .ok()
             .filter(|&len| isize::try_from(len).is_ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "a file too large"))?;
-        // There are no mappings of nothing.
-        Ok(MappedFile(match len {
-            0 => None,
-            len => Some(Mapping::new(file, 0, len, ProtFlags::READ)?),
-        }))
+        Ok(MappedFile {
+            mapping: Some(Mapping::new(file, start, len, ProtFlags::READ)?),
+            skip: skip as usize,
+        })
     }
 }
 
 impl AsRef<[u8]> for MappedFile {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], Mapping::as_slice)
+        let whole = self.mapping.as_ref().map_or(&[][..], Mapping::as_slice);
+        &whole[self.skip..]
     }
+}
+
+/// Opens the file that this process is running, also if it has been renamed or deleted meanwhile.
+///
+/// # Errors
+/// If there is no `/proc`, and the path that the program was started by does not lead to a file.
+pub fn own_program() -> io::Result<File> {
+    File::open("/proc/self/exe").or_else(|error| {
+        // SAFETY: it only looks into what the kernel gave the process.
+        let path = unsafe { libc::getauxval(libc::AT_EXECFN) };
+        if path == 0 {
+            return Err(error);
+        }
+        let path: *const libc::c_char = ptr::with_exposed_provenance(path as usize);
+        // SAFETY: the kernel has put the path there, with its NUL, for as long as the process lives.
+        let path = unsafe { CStr::from_ptr(path) };
+        File::open(OsStr::from_bytes(path.to_bytes()))
+    })
 }
 
 /// Machine code in a file.
@@ -159,6 +206,11 @@ mod tests {
         assert_eq!(mapped.as_ref(), b"bytes");
         let empty = MappedFile::new(&file(b"")).expect("no mapping");
         assert_eq!(empty.as_ref(), b"");
+        let part = MappedFile::part(&file(b"bytes"), 1..3).expect("a mapping");
+        assert_eq!(part.as_ref(), b"yt");
+        let nothing = MappedFile::part(&file(b"bytes"), 5..5).expect("no mapping");
+        assert_eq!(nothing.as_ref(), b"");
+        assert!(MappedFile::part(&file(b"bytes"), 3..6).is_err());
     }
 
     #[test]
@@ -172,6 +224,15 @@ mod tests {
         let mut part = FilePart::new(&file, 8..60);
         part.read_to_string(&mut text).expect("it is text");
         assert_eq!(text, "89", "a file that is shorter");
+    }
+
+    #[test]
+    fn the_own_program_is_found() {
+        let own = own_program().expect("it is running").metadata();
+        let path = std::env::current_exe().expect("it has a path");
+        let there = std::fs::metadata(path).expect("it is there");
+        let identity = super::super::cache_files::file_identity;
+        assert_eq!(identity(&own.expect("it is open")), identity(&there));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Names for people: source lines out of a module's debug information, and demangling.
+//! Source lines out of a module's debug information.
 //!
 //! Debug information is the guest's word. It is read when somebody wants to see a backtrace and at
 //! no other time, and whatever is wrong with it, the answer is "no symbols": a [`Section`] refuses
@@ -9,114 +9,21 @@
 //! Addresses in wasm's DWARF count from the content of the code section.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use addr2line::gimli::{self, LittleEndian, Reader, ReaderOffsetId};
 use bimetal_wasm::Bytes;
-pub(crate) use bimetal_wasm::Printable;
+
+use super::FrameSymbol;
 
 /// More inlined frames than this at one place are not shown.
 const MAX_INLINED: usize = 64;
 
 /// Bytes of stack that a lookup may use. Host functions are promised 256 KiB.
 const MAX_STACK: usize = 128 << 10;
-
-/// One source position of a frame; more than one if the compiler of the *guest* inlined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameSymbol {
-    name: Option<String>,
-    file: Option<String>,
-    line: Option<u32>,
-    column: Option<u32>,
-}
-
-impl FrameSymbol {
-    /// The function's name as it stands in the debug information: mangled, if its language
-    /// mangles. Shown, with `{}`, a symbol is demangled.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// The source file.
-    pub fn file(&self) -> Option<&str> {
-        self.file.as_deref()
-    }
-
-    /// The line, from 1.
-    pub fn line(&self) -> Option<u32> {
-        self.line
-    }
-
-    /// The column, from 1.
-    pub fn column(&self) -> Option<u32> {
-        self.column
-    }
-
-    /// `file:line:column`, as far as known; nothing without a file.
-    pub(crate) fn write_place(&self, out: &mut impl Write) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(out, "{}", Printable(file))?;
-            if let Some(line) = self.line {
-                write!(out, ":{line}")?;
-                if let Some(column) = self.column {
-                    write!(out, ":{column}")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for FrameSymbol {
-    /// The demangled name, and where it is: `shapes::area(int) at src/shapes.cc:12:7`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{}", Demangled(name))?,
-            None => f.write_str("<unknown>")?,
-        }
-        if self.file.is_some() {
-            f.write_str(" at ")?;
-            self.write_place(f)?;
-        }
-        Ok(())
-    }
-}
-
-/// Shows a name of Rust's or C++'s as its source has it, others as they are.
-pub(crate) struct Demangled<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Demangled<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Substitutions can make a name grow exponentially.
-        struct Short(String);
-        impl Write for Short {
-            fn write_str(&mut self, part: &str) -> fmt::Result {
-                if self.0.len() + part.len() > 4096 {
-                    return Err(fmt::Error);
-                }
-                self.0.push_str(part);
-                Ok(())
-            }
-        }
-
-        let mut out = Short(String::new());
-        let done = if let Ok(name) = rustc_demangle::try_demangle(self.0) {
-            write!(out, "{name:#}").is_ok()
-        } else if self.0.starts_with("_Z") {
-            cpp_demangle::Symbol::new(self.0).is_ok_and(|symbol| {
-                let options = cpp_demangle::DemangleOptions::new();
-                symbol.structured_demangle(&mut out, &options).is_ok()
-            })
-        } else {
-            false
-        };
-        let name = if done { &out.0 } else { self.0 };
-        write!(f, "{}", Printable(name))
-    }
-}
 
 /// A module's debug information, once somebody has asked for it.
 #[derive(Default)]
@@ -365,32 +272,5 @@ impl Reader for Section {
             None => return Err(gimli::Error::UnexpectedEof(self.offset_id())),
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_demangled() {
-        let show = |name| Demangled(name).to_string();
-        assert_eq!(
-            show("_ZN6shapes4areaERKNS_6SquareEi"),
-            "shapes::area(shapes::Square const&, int)"
-        );
-        assert_eq!(
-            show("_ZN3std7process5abort17h0123456789abcdefE"),
-            "std::process::abort"
-        );
-        assert_eq!(show("plain"), "plain");
-        assert_eq!(show("_Zbroken"), "_Zbroken");
-        assert_eq!(show("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
-        // Each substitution doubles the one before.
-        let mut bomb = "_Z1fI1aE1bIS_S_E".to_owned();
-        for i in 0..30 {
-            bomb += &format!("1cIS{i}_S{i}_E");
-        }
-        assert!(show(&bomb).len() <= 4096);
     }
 }
