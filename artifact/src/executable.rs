@@ -53,93 +53,122 @@ const fn mark() -> [u8; MARK_SIZE] {
     mark
 }
 
-/// A program out of a stub, an image for its machine, and settings.
-///
-/// # Errors
-/// If the stub is none, of another version or for another machine than `arch`, or has an image.
-pub fn attach(
-    stub: &[u8],
-    arch: &str,
-    image: &[u8],
-    settings: &[u8],
-) -> Result<Vec<u8>, ImageError> {
-    let no_stub = |what: &str| ImageError::Mismatch(format!("the runtime is {what}"));
-    let unreadable = |_| no_stub("no ELF program");
-    let header = FileHeader64::<Endianness>::parse(stub).map_err(unreadable)?;
-    let endian = header.endian().map_err(unreadable)?;
-    if !matches!(header.e_type(endian), elf::ET_EXEC | elf::ET_DYN) {
-        return Err(no_stub("no program"));
-    }
-    let table = header.sections(endian, stub).map_err(unreadable)?;
-    let find = |name: &str| table.section_by_name(endian, name.as_bytes());
-    let (_, mark) = find(STUB).ok_or_else(|| no_stub("another program"))?;
-    let mark = mark.data(endian, stub).map_err(unreadable)?;
-    if !mark.starts_with(MARK_NAME) {
-        return Err(no_stub("another program"));
-    }
-    if mark != MARK {
-        return Err(ImageError::Version(
-            "the runtime is of another build".into(),
-        ));
-    }
-    let of = machine(header.e_machine(endian));
-    if of != Some(arch) {
-        return Err(ImageError::Mismatch(format!(
-            "the runtime is for {}, the compiled module for {arch}",
-            of.unwrap_or("another machine")
-        )));
-    }
-    if find(IMAGE).is_some() {
-        return Err(no_stub("a program that has a module already"));
+/// A stub that programs for a machine can be made of.
+#[derive(Debug)]
+pub struct Stub<'a> {
+    bytes: &'a [u8],
+    endian: Endianness,
+    header: FileHeader64<Endianness>,
+    sections: Vec<SectionHeader64<Endianness>>,
+    /// The section of the others' names, and what is in it.
+    names: (usize, &'a [u8]),
+}
+
+impl<'a> Stub<'a> {
+    /// Looks at a file that is to be a stub.
+    ///
+    /// # Errors
+    /// If it is none, of another version, for another machine than `arch`, or a program already.
+    pub fn new(bytes: &'a [u8], arch: &str) -> Result<Stub<'a>, ImageError> {
+        let stub = bytes;
+        let no_stub = |what: &str| ImageError::Mismatch(format!("the runtime is {what}"));
+        let unreadable = |_| no_stub("no ELF program");
+        let header = FileHeader64::<Endianness>::parse(stub).map_err(unreadable)?;
+        let endian = header.endian().map_err(unreadable)?;
+        if !matches!(header.e_type(endian), elf::ET_EXEC | elf::ET_DYN) {
+            return Err(no_stub("no program"));
+        }
+        let table = header.sections(endian, stub).map_err(unreadable)?;
+        let find = |name: &str| table.section_by_name(endian, name.as_bytes());
+        let (_, mark) = find(STUB).ok_or_else(|| no_stub("another program"))?;
+        let mark = mark.data(endian, stub).map_err(unreadable)?;
+        if !mark.starts_with(MARK_NAME) {
+            return Err(no_stub("another program"));
+        }
+        if mark != MARK {
+            return Err(ImageError::Version(
+                "the runtime is of another build".into(),
+            ));
+        }
+        let of = machine(header.e_machine(endian));
+        if of != Some(arch) {
+            return Err(ImageError::Mismatch(format!(
+                "the runtime is for {}, the compiled module for {arch}",
+                of.unwrap_or("another machine")
+            )));
+        }
+        if find(IMAGE).is_some() {
+            return Err(no_stub("a program that has a module already"));
+        }
+        let sections: Vec<SectionHeader64<Endianness>> = table.iter().copied().collect();
+        let names_index = usize::from(header.e_shstrndx.get(endian));
+        let names = sections
+            .get(names_index)
+            .ok_or_else(|| no_stub("a program whose sections have no names"))?;
+        let names = (names_index, names.data(endian, stub).map_err(unreadable)?);
+        Ok(Stub {
+            bytes,
+            endian,
+            header: *header,
+            sections,
+            names,
+        })
     }
 
-    // Section headers and their names move to the end; the rest stays where it is.
-    let old_headers = header.e_shoff(endian);
-    let mut headers: Vec<SectionHeader64<Endianness>> = table.iter().copied().collect();
-    let names_index = usize::from(header.e_shstrndx.get(endian));
-    let names = headers
-        .get(names_index)
-        .ok_or_else(|| no_stub("a program whose sections have no names"))?;
-    let mut names = names.data(endian, stub).map_err(unreadable)?.to_vec();
-    let headers_len = headers.len() as u64 * size_of::<SectionHeader64<Endianness>>() as u64;
-    let mut out = match old_headers + headers_len == stub.len() as u64 {
-        true => stub[..old_headers as usize].to_vec(),
-        false => stub.to_vec(),
-    };
-    let mut program = settings.to_vec();
-    program.extend_from_slice(&seal::settings(settings));
-    for (name, align, data) in [(IMAGE, ALIGN, image), (PROGRAM, 8, &program)] {
-        let offset = append(&mut out, align, data);
-        let name_at = names.len() as u32;
-        names.extend_from_slice(name.as_bytes());
-        names.push(0);
-        headers.push(SectionHeader64 {
-            sh_name: U32::new(endian, name_at),
-            sh_type: U32::new(endian, elf::SHT_PROGBITS),
-            sh_flags: U64::new(endian, 0),
-            sh_addr: U64::new(endian, 0),
-            sh_offset: U64::new(endian, offset),
-            sh_size: U64::new(endian, data.len() as u64),
-            sh_link: U32::new(endian, 0),
-            sh_info: U32::new(endian, 0),
-            sh_addralign: U64::new(endian, align),
-            sh_entsize: U64::new(endian, 0),
-        });
-    }
-    let names_at = append(&mut out, 1, &names);
-    headers[names_index].sh_offset = U64::new(endian, names_at);
-    headers[names_index].sh_size = U64::new(endian, names.len() as u64);
-    let headers_at = append(&mut out, 8, object::pod::bytes_of_slice(&headers));
+    /// A program out of the stub, an image for its machine, and settings.
+    ///
+    /// # Errors
+    /// If there are too many sections.
+    pub fn attach(self, image: &[u8], settings: &[u8]) -> Result<Vec<u8>, ImageError> {
+        let Stub {
+            bytes: stub,
+            endian,
+            mut header,
+            sections: mut headers,
+            names: (names_index, names),
+        } = self;
+        // Section headers and their names move to the end; the rest stays where it is.
+        let old_headers = header.e_shoff(endian);
+        let mut names = names.to_vec();
+        let headers_len = headers.len() as u64 * size_of::<SectionHeader64<Endianness>>() as u64;
+        let mut out = match old_headers + headers_len == stub.len() as u64 {
+            true => stub[..old_headers as usize].to_vec(),
+            false => stub.to_vec(),
+        };
+        let mut program = settings.to_vec();
+        program.extend_from_slice(&seal::settings(settings));
+        for (name, align, data) in [(IMAGE, ALIGN, image), (PROGRAM, 8, &program)] {
+            let offset = append(&mut out, align, data);
+            let name_at = names.len() as u32;
+            names.extend_from_slice(name.as_bytes());
+            names.push(0);
+            headers.push(SectionHeader64 {
+                sh_name: U32::new(endian, name_at),
+                sh_type: U32::new(endian, elf::SHT_PROGBITS),
+                sh_flags: U64::new(endian, 0),
+                sh_addr: U64::new(endian, 0),
+                sh_offset: U64::new(endian, offset),
+                sh_size: U64::new(endian, data.len() as u64),
+                sh_link: U32::new(endian, 0),
+                sh_info: U32::new(endian, 0),
+                sh_addralign: U64::new(endian, align),
+                sh_entsize: U64::new(endian, 0),
+            });
+        }
+        let names_at = append(&mut out, 1, &names);
+        headers[names_index].sh_offset = U64::new(endian, names_at);
+        headers[names_index].sh_size = U64::new(endian, names.len() as u64);
+        let headers_at = append(&mut out, 8, object::pod::bytes_of_slice(&headers));
 
-    let mut header = *header;
-    header.e_shoff = U64::new(endian, headers_at);
-    header.e_shnum = u16::try_from(headers.len())
-        .ok()
-        .filter(|&count| count < elf::SHN_LORESERVE)
-        .map(|count| U16::new(endian, count))
-        .ok_or(ImageError::Unwritable("too many sections"))?;
-    out[..size_of_val(&header)].copy_from_slice(bytes_of(&header));
-    Ok(out)
+        header.e_shoff = U64::new(endian, headers_at);
+        header.e_shnum = u16::try_from(headers.len())
+            .ok()
+            .filter(|&count| count < elf::SHN_LORESERVE)
+            .map(|count| U16::new(endian, count))
+            .ok_or(ImageError::Unwritable("too many sections"))?;
+        out[..size_of_val(&header)].copy_from_slice(bytes_of(&header));
+        Ok(out)
+    }
 }
 
 /// Appends data at a multiple of `align`; where that is.
@@ -166,7 +195,7 @@ fn machine(machine: u16) -> Option<&'static str> {
 pub struct Attached {
     /// The image, as a range of the file.
     pub image: Range<u64>,
-    /// What was given to [`attach`].
+    /// What was given to [`Stub::attach`].
     pub settings: Vec<u8>,
 }
 

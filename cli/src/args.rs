@@ -5,11 +5,11 @@
 //! belongs to the guest, whatever it looks like.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bimetal_runtime::grants::parse_listen;
 use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -55,6 +55,17 @@ What it writes is a plain module for any runtime. Its memories, tables and globa
 when the initialisation returned. What the system knows is not in it: open files and sockets are gone,
 and what the program has remembered of its arguments, variables and directories stays as it was.";
 
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  bimetal build app.wasm -o app                ./app is the program; all arguments are the guest's
+  bimetal build --dir . --env LANG=C app.wasm  given at each start; `.` is where it is started then
+  bimetal build --dir '$ORIGIN/data::/data:ro' app.wasm  relative to the program's own folder
+  bimetal build --grants user app.wasm         BIMETAL_GRANTS='--dir . --env HOME' ./app
+  bimetal build --target aarch64 --runtime bimetal-runtime-aarch64 app.wasm
+
+The runtime is the program `bimetal-runtime` beside this one (`bimetal-runtime-TARGET` for another
+target), or the one that `--runtime` names. `cargo xtask runtime` builds it.";
+
 /// A WebAssembly runtime with two metals: compiled ahead of time, and just in time
 ///
 /// Programs for WASI preview 1 run as they are; binary and text format are both read.
@@ -74,6 +85,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Compile a module ahead of time, or show what the compiler makes of a function
     Compile(CompileArgs),
+    /// Make one native program of a module, with no compiler inside
+    #[command(after_help = BUILD_EXAMPLES)]
+    Build(Box<BuildArgs>),
     /// Check modules without running them
     Validate(ValidateArgs),
     /// Show a module's sections, imports, exports, sizes and features
@@ -279,6 +293,76 @@ pub struct CompileArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Where to write the program [default: the module's name, in this folder]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// The machine to build for: x86_64, aarch64, riscv64 or s390x, or a triple of a Linux
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// The processor to compile for: baseline, native, or x86-64-v2, -v3, -v4
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<String>,
+
+    /// The runtime that the program begins with, if not the one beside this program
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub runtime: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub grants: GrantArgs,
+
+    /// Listen on a TCP address and give the guest the socket; can be repeated
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen)]
+    pub listen: Vec<String>,
+
+    /// Make runs with the same input the same: NaNs, clocks, random numbers
+    #[arg(long, conflicts_with = "timeout")]
+    pub deterministic: bool,
+
+    /// Who decides what the program is given: this command line alone, or its user too
+    #[arg(
+        long = "grants",
+        value_name = "WHO",
+        value_enum,
+        default_value = "fixed"
+    )]
+    pub who_grants: WhoGrants,
+
+    /// An argument for the guest before those of the user; can be repeated
+    #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub args: Vec<String>,
+
+    /// The guest's name for itself, if not that by which it is started
+    #[arg(long, value_name = "NAME")]
+    pub argv0: Option<String>,
+
+    #[command(flatten)]
+    pub code: CodeArgs,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Say on standard error what was done
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// The module, compiled or not (`-`: standard input)
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `--grants`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhoGrants {
+    /// What is given here, and nothing else
+    Fixed,
+    /// That, and what the variable BIMETAL_GRANTS says when the program is started
+    User,
+}
+
+#[derive(Debug, Args)]
 pub struct ValidateArgs {
     /// The modules (`-`: standard input)
     #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -367,19 +451,6 @@ pub enum DumpForm {
     Clif,
     /// Machine code
     Asm,
-}
-
-/// Looks at the form only; names are resolved when they are used.
-fn parse_listen(text: &str) -> Result<String, &'static str> {
-    let is_address = text.parse::<SocketAddr>().is_ok();
-    let is_named = text
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if is_address || is_named {
-        Ok(text.into())
-    } else {
-        Err("expected HOST:PORT")
-    }
 }
 
 fn parse_preload(text: &str) -> Result<(String, PathBuf), String> {
@@ -474,15 +545,5 @@ mod tests {
         assert!(run_args("bimetal valdate x").maybe_command);
         assert!(!run_args("bimetal run x").maybe_command);
         assert!(!run_args("bimetal -v x").maybe_command);
-    }
-
-    #[test]
-    fn addresses() {
-        for text in ["127.0.0.1:0", "[::1]:80", "localhost:8080"] {
-            assert_eq!(parse_listen(text).as_deref(), Ok(text));
-        }
-        for text in ["", "localhost", ":80", "localhost:", "localhost:65536"] {
-            assert!(parse_listen(text).is_err(), "{text}");
-        }
     }
 }

@@ -51,7 +51,7 @@ fn write_image(args: &CompileArgs, mut config: Config, output: &Path) -> Result<
         output::bytes(image.len() as u64),
         start.elapsed()
     ));
-    image::write(output, &image)?;
+    image::write(output, &image, false)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bimetal::{Context, Engine, Error, Module, Result};
@@ -31,12 +32,12 @@ pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Module> {
     unsafe { Module::deserialize(engine, bytes) }
 }
 
-/// Writes a compiled module. A file of that name is replaced once the new one is whole, so that
-/// processes that run the old one do not notice.
-pub fn write(file: &Path, image: &[u8]) -> Result<()> {
+/// Writes a compiled module, or a program. A file of that name is replaced once the new one is
+/// whole, so that processes that run the old one do not notice.
+pub fn write(file: &Path, bytes: &[u8], executable: bool) -> Result<()> {
     if load::is_stdin(file) {
         let mut out = output::stdout();
-        out.write_all(image)?;
+        out.write_all(bytes)?;
         return Ok(out.flush()?);
     }
     let what = || format!("`{}` cannot be written", file.display());
@@ -47,8 +48,13 @@ pub fn write(file: &Path, image: &[u8]) -> Result<()> {
     let mut new = name.to_os_string();
     new.push(format!(".{}.new", std::process::id()));
     let new = file.with_file_name(new);
-    let written = File::create(&new)
-        .and_then(|mut file| file.write_all(image))
+    let written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(if executable { 0o777 } else { 0o666 })
+        .open(&new)
+        .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| std::fs::rename(&new, file));
     if written.is_err() {
         let _ = std::fs::remove_file(&new);

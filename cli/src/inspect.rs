@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use bimetal::{Config, Engine, Module, Result};
 use bimetal_artifact::{Header, Image};
+use bimetal_runtime::host;
 use bimetal_wasm::inspect::{SectionSummary, Summary};
 use serde::Serialize;
 
 use crate::args::InspectArgs;
-use crate::{environment, load, output};
+use crate::{load, output};
 
 /// How many of the largest functions are shown.
 const LARGEST: usize = 10;
@@ -88,7 +89,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let engine = Engine::new(Config::new().lazy(true))?;
     let program = Module::from_binary(&engine, &module.bytes)?;
     let mut report = Report {
-        environment: environment::known().recognise(&program).name().to_owned(),
+        environment: host::known().recognise(&program).name().to_owned(),
         image: image.map(|image| ImageSummary::new(&image)),
         summary: Summary::new(&module, LARGEST),
     };

@@ -5,8 +5,8 @@
 
 use bimetal::{Error, Instance, Module, Result, Store, V128, Val, ValType};
 
-use crate::environment::Host;
 use crate::output;
+use bimetal_runtime::host::Host;
 
 /// Calls the exported function `name` and returns its results, one text each.
 pub fn invoke(

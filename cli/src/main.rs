@@ -12,10 +12,10 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod build;
 mod cache;
 mod compile;
 mod completions;
-mod environment;
 mod grants;
 mod image;
 mod inspect;
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::compile(&args),
+        Command::Build(args) => build::build(&args),
         Command::Validate(args) => validate::validate(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Snapshot(args) => snapshot::snapshot(&args),

@@ -2,24 +2,22 @@
 //! and start it.
 
 use std::io::Write;
-use std::net::{TcpListener, ToSocketAddrs};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bimetal::environment::{Environment, Environments, Outcome};
+use bimetal::environment::{Environment, Environments};
 use bimetal::{
     AsContextMut, Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result,
     Store,
 };
-use bimetal_wasi::{WasiCtx, WasiCtxBuilder};
+use bimetal_runtime::grants::Grants;
+use bimetal_runtime::host::{self, Host};
 
 use crate::args::{Profile, RunArgs};
-use crate::environment::{self, Host};
 use crate::output::{self, Log};
 use crate::progress::CompileProgress;
-use crate::{cache, grants, invoke, load};
+use crate::{cache, invoke, load};
 
 /// Runs the program that the arguments name.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
@@ -33,7 +31,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let file = Path::new(file);
 
     let (engine, module) = load_program(args, file, log)?;
-    let environments = environment::known();
+    let environments = host::known();
     let environment = environments.recognise(&module);
     log.say(format_args!("environment: {}", environment.name()));
     if args.compile_only {
@@ -42,20 +40,30 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 
     let mut linker = Linker::new(&engine);
     environment.link(&mut linker)?;
+    let limits = args.limits.limits();
+    let grants = Grants {
+        listen: args.listen.clone(),
+        deterministic: args.deterministic,
+        ..args.grants.grants()
+    };
+    let mut own_args = args.file_and_args.clone();
+    if let (Some(name), Some(first)) = (&args.argv0, own_args.first_mut()) {
+        first.clone_from(name);
+    }
     let mut store = Store::new(
         &engine,
         Host {
-            wasi: wasi_context(args, log)?,
-            limits: args.limits.store_limits(),
+            wasi: grants.context(own_args, log)?,
+            limits: limits.store_limits(),
         },
     );
     let start = Instant::now();
     // What is preloaded has start functions too.
-    let outcome = args.limits.within(&mut store, |store| {
+    let outcome = limits.within(&mut store, |store| {
         for (name, file) in &args.preload {
             preload(&environments, &mut linker, store, name, file, log)?;
         }
-        environment::check_imports(&module, &linker).with_context(|| cannot_link(args))?;
+        check_imports(&module, &linker).with_context(|| cannot_link(args))?;
         execute(args, &module, environment, &linker, store, guest_args)
     });
     log.say(format_args!("ran for {:.3?}", start.elapsed()));
@@ -111,7 +119,7 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let mut config = args.code.config();
     config.lazy(!eager);
     config.deterministic(args.deterministic);
-    args.limits.configure(&mut config);
+    args.limits.limits().configure(&mut config);
     config.profiler(match args.profile {
         None => ProfilingStrategy::None,
         Some(Profile::Perf) => ProfilingStrategy::PerfMap,
@@ -188,12 +196,15 @@ fn execute(
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    match environment.start(store.as_context_mut(), instance)? {
-        Outcome::Finished(status) => Ok(ExitCode::from(output::exit_code(status))),
-        // Its start function was all that it is for, or else the user has to say what to call.
-        Outcome::Waiting if module.wasm().start.is_some() => Ok(ExitCode::SUCCESS),
-        Outcome::Waiting => Err(nothing_to_run(module, environment)),
-    }
+    host::start(environment, store, instance, module)?
+        .ok_or_else(|| nothing_to_run(module, environment))
+}
+
+/// As [`host::check_imports`], with the way out that there is here.
+fn check_imports(module: &Module, linker: &Linker<Host>) -> Result<()> {
+    host::check_imports(module, linker, |from| {
+        format!("\n  `--preload {from}=FILE` takes imports from another module's exports")
+    })
 }
 
 fn cannot_link(args: &RunArgs) -> String {
@@ -237,7 +248,7 @@ fn preload(
     linker.allow_shadowing(true);
     let mut own = linker.clone();
     environment.link(&mut own).with_context(what)?;
-    environment::check_imports(&module, &own).with_context(what)?;
+    check_imports(&module, &own).with_context(what)?;
     let instance = own.instantiate(&mut *store, &module).with_context(what)?;
     environment
         .initialize(store.as_context_mut(), instance)
@@ -246,43 +257,4 @@ fn preload(
         .instance(&mut *store, name, instance)
         .with_context(what)?;
     Ok(())
-}
-
-/// What the guest gets.
-fn wasi_context(args: &RunArgs, log: Log) -> Result<WasiCtx> {
-    let mut wasi = WasiCtxBuilder::new();
-    wasi.inherit_stdio();
-    if args.deterministic {
-        grants::deterministic(&mut wasi);
-    }
-    for (i, arg) in args.file_and_args.iter().enumerate() {
-        let arg = match &args.argv0 {
-            Some(name) if i == 0 => name,
-            _ => arg,
-        };
-        wasi.arg(arg.as_bytes());
-    }
-    args.grants.grant(&mut wasi, log)?;
-    for address in &args.listen {
-        let what = || format!("cannot listen on {address}");
-        let resolved: Vec<_> = address
-            .to_socket_addrs()
-            .context("the name cannot be resolved")
-            .with_context(what)?
-            .collect();
-        // The first one of them that can be had.
-        let listener = TcpListener::bind(&*resolved).with_context(what)?;
-        if let Ok(address) = listener.local_addr() {
-            log.say(format_args!("listening on {address}"));
-        }
-        wasi.preopened_listener(listener);
-    }
-    let context = wasi.build();
-    if !args.listen.is_empty() {
-        log.say(format_args!(
-            "the guest's listening sockets are its descriptors {:?}",
-            context.listener_fds()
-        ));
-    }
-    Ok(context)
 }

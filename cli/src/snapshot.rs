@@ -11,12 +11,13 @@ use std::time::Instant;
 use bimetal::{
     Context, Engine, Error, Instance, Linker, Module, Result, Snapshot, Store, UnknownImportError,
 };
+use bimetal_runtime::grants::Grants;
+use bimetal_runtime::host::{self, Host};
 use bimetal_wasi::{Output, ProcExit, WasiCtx, WasiCtxBuilder};
 
 use crate::args::SnapshotArgs;
-use crate::environment::{self, Host};
 use crate::output::{self, Log};
-use crate::{grants, image, invoke, load};
+use crate::{image, invoke, load};
 
 /// What Wizer calls by default, in its newer and its older versions.
 const INIT: [&str; 2] = ["wizer-initialize", "wizer.initialize"];
@@ -32,7 +33,8 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let mut config = bimetal::Config::new();
     config.lazy(true);
     config.deterministic(args.deterministic);
-    args.limits.configure(&mut config);
+    let limits = args.limits.limits();
+    limits.configure(&mut config);
     let engine = Engine::new(&config)?;
     let module = load::program(&engine, &args.file, false)?;
     let name = load::display_name(&args.file);
@@ -41,20 +43,20 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let init = init_function(args, &module).with_context(what)?;
 
     let mut linker = Linker::new(&engine);
-    let environments = environment::known();
+    let environments = host::known();
     let environment = environments.recognise(&module);
     log.say(format_args!("environment: {}", environment.name()));
     environment.link(&mut linker)?;
     linker.define_unknown_imports_as_traps(&module)?;
     let host = Host {
         wasi: wasi_context(args, log)?,
-        limits: args.limits.store_limits(),
+        limits: limits.store_limits(),
     };
     let mut store = Store::new(&engine, host);
 
     let start = Instant::now();
     let mut instance = None;
-    args.limits.within(&mut store, |store| {
+    limits.within(&mut store, |store| {
         instance = Some(initialise(store, &linker, &module, init).with_context(what)?);
         Ok(ExitCode::SUCCESS)
     })?;
@@ -72,7 +74,7 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
         output::bytes(module.wasm().bytes.len() as u64),
         output::bytes(written.len() as u64),
     ));
-    image::write(&args.output, &written)?;
+    image::write(&args.output, &written, false)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -196,13 +198,14 @@ fn wasi_context(args: &SnapshotArgs, log: Log) -> Result<WasiCtx> {
     if load::is_stdin(&args.output) {
         wasi.stdout(Output::stderr());
     }
-    if args.deterministic {
-        grants::deterministic(&mut wasi);
-    }
     wasi.arg(args.file.as_os_str().as_bytes());
     for arg in &args.args {
         wasi.arg(arg.as_bytes());
     }
-    args.grants.grant(&mut wasi, log)?;
+    let grants = Grants {
+        deterministic: args.deterministic,
+        ..args.grants.grants()
+    };
+    grants.give(&mut wasi, log)?;
     Ok(wasi.build())
 }

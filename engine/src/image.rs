@@ -31,6 +31,36 @@ impl Engine {
         self.compile_image(Module::environment(self, wasm)?, None)
     }
 
+    /// Whether an engine of this configuration, on its target, can load an image: whether both are
+    /// of one version and agree about what shapes code. What the processor has to have besides is
+    /// only known where the image is run.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine};
+    ///
+    /// let fuel = Engine::new(Config::new().consume_fuel(true))?;
+    /// let image = fuel.precompile_module(b"(module (func))")?;
+    /// assert!(fuel.check_precompiled(&image).is_ok());
+    /// let error = Engine::default().check_precompiled(&image).unwrap_err();
+    /// assert!(error.to_string().contains("made for something else"));
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If not, why.
+    pub fn check_precompiled(&self, bytes: &[u8]) -> Result<()> {
+        let image = Image::open(bytes.to_vec())?;
+        Ok(image.header().check(&self.image_header()?)?)
+    }
+
+    /// The architecture that it compiles for, as in a target triple.
+    ///
+    /// # Errors
+    /// If it is this machine, and there is no compiler for that.
+    pub fn target_arch(&self) -> Result<&'static str> {
+        Ok(self.config().compile_target()?.arch.name())
+    }
+
     /// Whether the bytes look like an image, as far as their beginning tells.
     pub fn detect_precompiled(bytes: &[u8]) -> bool {
         Image::is_elf(bytes)

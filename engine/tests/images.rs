@@ -471,3 +471,89 @@ fn memories_begin_as_their_segments_say() -> Result<()> {
     }
     Ok(())
 }
+
+/// Functions with many results have no lazy stub in the program's text on some machines.
+const MANY_RESULTS: &str = r#"(module
+    (func $many (export "many") (result i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)
+        (i32.const 0) (i32.const 1) (i32.const 2) (i32.const 3) (i32.const 4)
+        (i32.const 5) (i32.const 6) (i32.const 7) (i32.const 8) (i32.const 9))
+    (func (export "sum") (result i32)
+        (call $many)
+        (i32.add) (i32.add) (i32.add) (i32.add) (i32.add)
+        (i32.add) (i32.add) (i32.add) (i32.add)))"#;
+
+/// `docs/aot-only.md` says what holds then.
+#[test]
+fn code_comes_from_files_only() -> Result<()> {
+    let folder = Folder::new("files-only");
+    let path = folder.0.join("m.bmt");
+    let bytes = image(&Config::new())?;
+    std::fs::write(&path, &bytes)?;
+    let mut config = Config::new();
+    for lazy in [false, true] {
+        let engine = Engine::new(config.lazy(lazy).code_from_files_only(true))?;
+        // SAFETY: we have just written it.
+        let module = unsafe { Module::deserialize_file(&engine, &path)? };
+        behaves(&engine, &module)?;
+
+        let is_refused = |error: bimetal::Error, what: &str| {
+            let error = format!("{error:#}");
+            assert!(error.contains(what), "{error}");
+        };
+        let error = deserialize(&engine, &bytes).unwrap_err();
+        is_refused(error, "this engine runs code from files only");
+        let error = Module::new(&engine, "(module)").unwrap_err();
+        is_refused(error, "this engine runs code from files only");
+        let mut store = Store::new(&engine, ());
+        let func = Func::wrap(&mut store, |x: f64| x);
+        let error = func.typed::<f64, f64>(&store)?.call(&mut store, 1.0);
+        is_refused(error.unwrap_err(), "this engine runs code from files only");
+    }
+
+    let many = Engine::default().precompile_module(MANY_RESULTS.as_bytes())?;
+    let path = folder.0.join("many.bmt");
+    std::fs::write(&path, &many)?;
+    let engine = Engine::new(&config)?;
+    // SAFETY: we have just written it.
+    let module = unsafe { Module::deserialize_file(&engine, &path)? };
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[])?;
+    let sum = instance.get_typed_func::<(), i32>(&mut store, "sum")?;
+    assert_eq!(sum.call(&mut store, ())?, 45);
+    Ok(())
+}
+
+/// As of an executable.
+#[test]
+fn an_image_runs_from_a_part_of_a_file() -> Result<()> {
+    let folder = Folder::new("part");
+    let path = folder.0.join("whole");
+    let bytes = image(&Config::new())?;
+    let len = bytes.len() as u64;
+    for before in [64 << 10, 16] {
+        let mut whole = vec![0xff; before];
+        whole.extend_from_slice(&bytes);
+        whole.extend_from_slice(b"and more");
+        std::fs::write(&path, &whole)?;
+        let file = std::fs::File::open(&path)?;
+        let engine = Engine::default();
+        let load = |engine: &Engine, part| {
+            // SAFETY: we have just written it.
+            unsafe { Module::deserialize_file_part(engine, &file, part) }
+        };
+        let start = before as u64;
+        behaves(&engine, &load(&engine, start..start + len)?)?;
+        assert!(load(&engine, start..start + len - 100).is_err());
+        assert!(load(&engine, start..start + len + 100).is_err());
+        assert!(load(&engine, 0..len).is_err());
+
+        // Where it does not begin at a page, its code cannot be mapped.
+        let engine = Engine::new(Config::new().code_from_files_only(true))?;
+        match (load(&engine, start..start + len), before) {
+            (Ok(module), 65536) => behaves(&engine, &module)?,
+            (Err(error), 16) => assert!(format!("{error:#}").contains("cannot be mapped")),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+    Ok(())
+}

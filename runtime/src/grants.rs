@@ -199,26 +199,42 @@ impl Grants {
         Ok(())
     }
 
-    /// Makes what the guest gets, with the standard streams of this process.
+    /// Makes what the guest gets: all of this, its arguments, the standard streams of this process.
     ///
     /// # Errors
-    /// If something of it cannot be had.
+    /// As for [`Grants::give`].
     pub fn context(
         &self,
         args: impl IntoIterator<Item = impl AsRef<OsStr>>,
         log: Log,
     ) -> Result<WasiCtx> {
-        self.check()?;
         let mut wasi = WasiCtxBuilder::new();
         wasi.inherit_stdio();
+        for arg in args {
+            wasi.arg(arg.as_ref().as_bytes());
+        }
+        self.give(&mut wasi, log)?;
+        let context = wasi.build();
+        if !self.listen.is_empty() {
+            log.say(format_args!(
+                "the guest's listening sockets are its descriptors {:?}",
+                context.listener_fds()
+            ));
+        }
+        Ok(context)
+    }
+
+    /// Gives all of this to a guest.
+    ///
+    /// # Errors
+    /// As for [`Grants::check`]; or something of it cannot be had.
+    pub fn give(&self, wasi: &mut WasiCtxBuilder, log: Log) -> Result<()> {
+        self.check()?;
         if self.deterministic {
             let clock = LogicalClock::new();
             wasi.wall_clock(clock.clone());
             wasi.monotonic_clock(clock);
             wasi.random(DeterministicRandom::new(0));
-        }
-        for arg in args {
-            wasi.arg(arg.as_ref().as_bytes());
         }
         if self.inherit_env {
             // What is for the runtime is none of the guest's business.
@@ -268,14 +284,7 @@ impl Grants {
             }
             wasi.preopened_listener(listener);
         }
-        let context = wasi.build();
-        if !self.listen.is_empty() {
-            log.say(format_args!(
-                "the guest's listening sockets are its descriptors {:?}",
-                context.listener_fds()
-            ));
-        }
-        Ok(context)
+        Ok(())
     }
 }
 

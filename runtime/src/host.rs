@@ -56,6 +56,12 @@ pub fn check_imports(
     Err(Error::msg(message))
 }
 
+/// Whether a module does anything when it is started.
+pub fn does_something(module: &Module) -> bool {
+    let start = module.get_export("_start");
+    module.wasm().start.is_some() || start.is_some_and(|ty| ty.func().is_some())
+}
+
 /// Starts an instance; `None` if it is one that waits to be called, and has done nothing.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod fuzz;
 mod guests;
 mod process;
 mod realworld;
+mod runtime;
 mod sanitize;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Chore {
     Realworld(realworld::Args),
     /// Build for 64-bit ARM Linux and run the tests under an emulator
     Aarch64(aarch64::Args),
+    /// Build the runtime that the programs of `bimetal build` begin with
+    Runtime(runtime::Args),
     /// Race the benchmark programs against native code and other runtimes
     Bench(bench::Args),
     /// Look for bugs with random input
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Guests(args) => guests::run(&args),
         Chore::Realworld(args) => realworld::run(&args),
         Chore::Aarch64(args) => aarch64::run(&args),
+        Chore::Runtime(args) => runtime::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Asan(args) => sanitize::asan(&args),
