@@ -228,7 +228,9 @@ impl Module {
             MappedFile::part(file, part.clone()).context("cannot read the compiled module")?;
         let image = Image::open(Bytes::from_owner(mapped))?;
         let at = part.start;
-        Module::from_image(engine, image, Some(ImageFile { file, at }), None)
+        let mappable = at.is_multiple_of(bimetal_sys::page_size() as u64);
+        let file = mappable.then_some(ImageFile { file, at });
+        Module::from_image(engine, image, file, None)
     }
 
     /// The image must come from whom we trust.
