@@ -43,6 +43,7 @@ Stages:
   spec    the official test-suite
   guests  the benchmark programs at small sizes, compiled in three ways, against known results
   wasi    the guests of the WASI tests, as `cargo xtask guests --run` runs them
+  programs  the benchmark programs and others, made native ones here by `bimetal build --target`
 
 Times on two busy x86-64 processors: the first build takes some 12 minutes of processor time (later
 ones a minute or two), sys and engine half a minute, spec 5 minutes (with --quick, 1), guests 2
@@ -75,6 +76,7 @@ enum Stage {
     Spec,
     Guests,
     Wasi,
+    Programs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -113,6 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Stage::Spec => chore.test(&tests_of("testkit")?, &[]),
             Stage::Guests => chore.guests(),
             Stage::Wasi => chore.wasi(),
+            Stage::Programs => chore.programs(),
         });
         if !passed {
             failed.push(name.to_owned());
@@ -129,6 +132,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("==> FAILED: {}", failed.join(", "));
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Builds the runtime alone, as it is to be used.
+pub(crate) fn build_runtime() -> Result<PathBuf> {
+    let chore = Chore {
+        tools: tools::find(&folder(), false)?,
+        jobs: None,
+    };
+    chore.runtime("runtime")
 }
 
 /// Runs one stage and says how it went.
@@ -192,8 +204,26 @@ impl Chore {
         visibly(command.arg("--").args(words))
     }
 
+    /// Builds the runtime without a compiler; where it is.
+    fn runtime(&self, profile: &str) -> Result<PathBuf> {
+        let mut command = self.cargo_for("build", &["bimetal-runtime"]);
+        visibly(command.args(["--profile", profile]))?;
+        let profile = match profile {
+            "dev" => "debug",
+            profile => profile,
+        };
+        let built = folder().join(TARGET).join(profile).join("bimetal-runtime");
+        ensure!(built.is_file(), "the build left no {}", built.display());
+        Ok(built)
+    }
+
     /// Cargo with the settings that all builds share.
     fn cargo(&self, what: &str) -> Command {
+        self.cargo_for(what, &PACKAGES)
+    }
+
+    /// The same for another selection.
+    fn cargo_for(&self, what: &str, packages: &[&str]) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut command = Command::new(cargo);
         let tools = &self.tools;
@@ -220,7 +250,7 @@ impl Chore {
                 "--target",
                 TARGET,
             ]);
-        for package in PACKAGES {
+        for package in packages {
             command.args(["--package", package]);
         }
         if let Some(jobs) = self.jobs {
@@ -252,6 +282,77 @@ impl Chore {
         let args = guests::Args::parse_from(words.into_iter().chain([launcher.into_os_string()]));
         let code = guests::run(&args)?;
         ensure!(code == ExitCode::SUCCESS, "some cases failed");
+        Ok(())
+    }
+
+    /// Programs that this machine's `bimetal build` makes for the other.
+    fn programs(&self) -> Result<()> {
+        let runtime = self.runtime("dev")?;
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut build = Command::new(cargo);
+        build.args(["build", "--locked", "--package", "bimetal-cli"]);
+        visibly(build.current_dir(root()))?;
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let bimetal = target.join("debug/bimetal");
+        let program = folder().join("program");
+        let make_and_run = |options: &[&str], module: &Path, args: &[&str]| {
+            let mut build = Command::new(&bimetal);
+            build
+                .args(["build", "--target", "aarch64", "--runtime"])
+                .arg(&runtime)
+                .arg("-o")
+                .arg(&program)
+                .args(options)
+                .arg(module);
+            visibly(&mut build)?;
+            let mut command = Command::new(&self.tools.emulator);
+            command.envs(self.tools.environment());
+            command.arg(&program).args(args);
+            run_measured(&mut command, b"", GUEST_LIMIT)
+        };
+
+        let tests = root().join("cli/tests");
+        let hello = make_and_run(&[], &tests.join("cases/hello.wat"), &[])?;
+        ensure!(
+            hello.code == 0 && hello.stdout == b"hello, world\n",
+            "exit code {} of hello.wat{}",
+            hello.code,
+            hello.streams()
+        );
+        let options = ["--argv0", "echo", "--env", "A=b"];
+        let echo = make_and_run(&options, &tests.join("guests/echo.wat"), &["--x", "y"])?;
+        ensure!(
+            echo.code == 0 && echo.stdout == b"echo\0--x\0y\0A=b\0",
+            "exit code {} of echo.wat{}",
+            echo.code,
+            echo.streams()
+        );
+        let trap = make_and_run(&[], &tests.join("cases/trap.wat"), &[])?;
+        let says = String::from_utf8_lossy(&trap.stderr);
+        ensure!(
+            trap.code == 134 && says.contains("wasm trap: "),
+            "exit code {} of trap.wat{}",
+            trap.code,
+            trap.streams()
+        );
+        for guest in &PROGRAMS {
+            let file = root()
+                .join("bench/guests")
+                .join(guest.name)
+                .with_extension("wasm");
+            let run = make_and_run(&[], &file, &[&guest.small.to_string()])?;
+            let line = String::from_utf8_lossy(&run.stdout);
+            ensure!(
+                run.code == 0 && line.trim_end() == guest.small_line(),
+                "exit code {} of {}, {:?} expected{}",
+                run.code,
+                guest.name,
+                guest.small_line(),
+                run.streams()
+            );
+            println!("    {}: {} ms", guest.name, run.wall.as_millis());
+        }
         Ok(())
     }
 
