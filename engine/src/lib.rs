@@ -29,7 +29,6 @@ mod cache;
 mod call_hook;
 mod caller;
 mod config;
-#[cfg(feature = "coredump")]
 mod coredump;
 mod engine;
 pub mod environment;

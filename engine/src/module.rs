@@ -474,7 +474,7 @@ impl ModuleInner {
     }
 
     /// The module that has this one's code, which mostly is itself.
-    pub(crate) fn code_owner<'a>(self: &'a Arc<ModuleInner>) -> &'a Arc<ModuleInner> {
+    pub(crate) fn code_owner(self: &Arc<ModuleInner>) -> &Arc<ModuleInner> {
         self.base.as_ref().unwrap_or(self)
     }
 

@@ -4,7 +4,7 @@ use super::FrameSymbol;
 
 /// Nothing.
 #[derive(Debug, Default)]
-pub(crate) struct SymbolCache;
+pub(crate) struct SymbolCache(());
 
 impl SymbolCache {
     /// No source positions.

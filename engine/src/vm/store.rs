@@ -306,7 +306,6 @@ impl StoreOpaque {
         self.pending.take()
     }
 
-    #[cfg(feature = "coredump")]
     pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> + '_ {
         self.instances.keys()
     }
