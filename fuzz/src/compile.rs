@@ -158,6 +158,7 @@ fn setup(u: &mut Unstructured<'_>) -> arbitrary::Result<Setup> {
             memory_guard: *u.choose(&[32 << 20, 0, 1 << 16])?,
             signals_based_traps: u.arbitrary()?,
             spectre_mitigation: u.arbitrary()?,
+            relaxed_simd_deterministic: u.arbitrary()?,
             interrupts: u.ratio(1, 4)?,
             fuel: u.ratio(1, 4)?,
             operator_cost: match u.ratio(1, 8)? {

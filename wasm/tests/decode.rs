@@ -245,16 +245,11 @@ fn proposals_that_are_missing_are_named() {
     for (text, proposal) in [
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (memory i64 1))", "memory64"),
-        ("(module (func return_call 0))", "tail call"),
         ("(module (tag))", "exception handling"),
         ("(module (type (struct)))", "garbage collection"),
         (
             "(module (func (param (ref 0))) (type (func)))",
             "typed function references",
-        ),
-        (
-            "(module (func (param v128) local.get 0 local.get 0 i8x16.relaxed_swizzle drop))",
-            "relaxed SIMD",
         ),
         ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
         (
@@ -288,6 +283,9 @@ fn features_can_be_switched_off() {
         simd: false,
         multi_memory: false,
         extended_const: false,
+        tail_call: false,
+        relaxed_simd: false,
+        wide_arithmetic: false,
     };
     for (text, proposal) in [
         ("(module (func (param v128)))", "SIMD"),
@@ -296,12 +294,36 @@ fn features_can_be_switched_off() {
             "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))",
             "extended constant",
         ),
+        ("(module (func return_call 0))", "tail call"),
+        (
+            "(module (func i64.const 1 i64.const 2 i64.mul_wide_s drop drop))",
+            "wide arithmetic",
+        ),
     ] {
         assert!(Module::new(text, &Features::default()).is_ok());
         let error = Module::new(text, &off).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{text}: {error}");
         assert!(error.message().contains(proposal), "{text}: {error}");
         assert!(error.message().contains("disabled"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn relaxed_vectors_can_be_switched_off() {
+    let text = "(module (func (param v128) local.get 0 local.get 0 i8x16.relaxed_swizzle drop))";
+    for (simd, relaxed_simd) in [(true, true), (true, false), (false, true)] {
+        let features = Features {
+            simd,
+            relaxed_simd,
+            ..Features::default()
+        };
+        match Module::new(text, &features) {
+            Ok(_) => assert!(simd && relaxed_simd),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                assert!(error.message().contains("disabled"), "{error}");
+            }
+        }
     }
 }
 
