@@ -91,6 +91,10 @@ macro_rules! for_each_builtin {
             calling_host() -> Preserved;
             "A host function has returned, in a store with a call hook."
             returning_from_host() -> Preserved;
+            "A zero was read from a lazy table: writes the element. `VmStoreContext.arguments` are table and index."
+            table_element() -> Preserved;
+            "Makes the reference to a function that has none yet. `VmStoreContext.arguments` is the function."
+            func_ref() -> Preserved;
         }
     };
 }

@@ -11,6 +11,7 @@ pub const FINGERPRINT: u64 = {
     hash = fnv1a(hash, include_bytes!("builtins.rs"));
     hash = fnv1a(hash, include_bytes!("convention.rs"));
     hash = fnv1a(hash, include_bytes!("offsets.rs"));
+    hash = fnv1a(hash, include_bytes!("tables.rs"));
     hash = fnv1a(hash, include_bytes!("trap.rs"));
     hash = fnv1a(hash, include_bytes!("tunables.rs"));
     fnv1a(hash, include_bytes!("vm.rs"))

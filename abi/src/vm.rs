@@ -105,6 +105,8 @@ pub struct VmStoreContext {
     pub own_stack_limit: AtomicUsize,
     /// The stack check that found the limit to be [`Self::INTERRUPTED`]. Not for generated code.
     pub interrupted_pc: usize,
+    /// What a builtin that keeps all registers is called with.
+    pub arguments: [u64; 2],
 }
 
 impl VmStoreContext {
@@ -126,11 +128,16 @@ impl VmStoreContext {
     pub const ENTRY_SP: u32 = offset_of!(Self, entry_sp) as u32;
     /// Offset of `entry_handler`.
     pub const ENTRY_HANDLER: u32 = offset_of!(Self, entry_handler) as u32;
+    /// Offset of `arguments`.
+    pub const ARGUMENTS: u32 = offset_of!(Self, arguments) as u32;
     /// Offset of `interrupt`.
     pub const INTERRUPT: u32 = offset_of!(Self, interrupt) as u32;
 }
 
 /// A function reference: what a non-null `funcref` points to.
+///
+/// In an instance's context these are made when they are asked for; one that is not made yet has no
+/// `cell`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct VmFuncRef {
@@ -193,8 +200,12 @@ impl VmMemory {
     pub const SIZE: u32 = size_of::<Self>() as u32;
 }
 
-/// A table as generated code sees it. An element is 8 bytes: a `*mut VmFuncRef`, or an externref
-/// handle (`u32`) in its low half with a zero high half.
+/// A table as generated code sees it. An element is 8 bytes.
+///
+/// In a table of external references it is a handle (`u32`), 0 for null. In a table of functions it
+/// is a `*mut VmFuncRef`, or [`VmTable::NULL`]; 0 is null as well, but in a table that the code's own
+/// module defines and that is lazy ([`LazyTables`](crate::LazyTables)): there it is an element to ask
+/// the runtime for.
 #[repr(C)]
 #[derive(Debug)]
 pub struct VmTable {
@@ -202,13 +213,19 @@ pub struct VmTable {
     pub base: *mut u64,
     /// Current number of elements.
     pub length: usize,
+    /// Not zero if an element was set to anything but what it is at first.
+    pub written: u64,
 }
 
 impl VmTable {
+    /// A null in a table of functions. Whoever takes it for an address faults as at null.
+    pub const NULL: u64 = 1;
     /// Offset of `base`.
     pub const BASE: u32 = offset_of!(Self, base) as u32;
     /// Offset of `length`.
     pub const LENGTH: u32 = offset_of!(Self, length) as u32;
+    /// Offset of `written`.
+    pub const WRITTEN: u32 = offset_of!(Self, written) as u32;
     /// Size in bytes.
     pub const SIZE: u32 = size_of::<Self>() as u32;
     /// Size of an element in bytes.

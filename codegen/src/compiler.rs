@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use bimetal_abi::{MemoryPlan, Tunables, VmOffsets};
+use bimetal_abi::{LazyTables, MemoryPlan, Tunables, VmOffsets};
 use bimetal_wasm::{DefinedFuncIndex, FuncType, MemoryIndex, Module, ValType};
 use cranelift_entity::PrimaryMap;
 
@@ -58,6 +58,8 @@ pub struct ModuleEnv {
     pub tunables: Tunables,
     /// The plan of every memory.
     pub memories: PrimaryMap<MemoryIndex, MemoryPlan>,
+    /// Which tables are filled as they are used.
+    pub tables: LazyTables,
     /// What says which instructions are compiled in the place of the module's, if something does.
     /// Every compiler must do as it says.
     pub instrumentation: Option<Arc<Instrumentation>>,
@@ -77,6 +79,7 @@ impl ModuleEnv {
             .map(|&ty| MemoryPlan::new(ty, &tunables))
             .collect();
         Ok(ModuleEnv {
+            tables: LazyTables::new(&module),
             module,
             offsets,
             tunables,

@@ -9,6 +9,7 @@ use bimetal_codegen::middleware::Middleware;
 use bimetal_codegen::{Arch, CpuFeatures, Settings, Target};
 use bimetal_wasm::{Features, OperatorCost};
 
+use crate::allocation::InstanceAllocationStrategy;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::vm::HOST_RESERVE;
@@ -47,6 +48,7 @@ pub struct Config {
     pub(crate) deterministic: bool,
     pub(crate) compiler: bool,
     pub(crate) code_from_files_only: bool,
+    pub(crate) allocation: InstanceAllocationStrategy,
 }
 
 /// How stacks for asynchronous calls are made and kept.
@@ -124,6 +126,7 @@ impl Default for Config {
             deterministic: false,
             compiler: true,
             code_from_files_only: false,
+            allocation: InstanceAllocationStrategy::default(),
         }
     }
 }
@@ -348,8 +351,42 @@ impl Config {
         Ok(())
     }
 
+    /// Where the memory of instances comes from: from the system as they are made, unless said
+    /// otherwise, or from a pool.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine, PoolingAllocationConfig};
+    ///
+    /// let mut pool = PoolingAllocationConfig::new();
+    /// pool.total_core_instances(100).total_memories(100).max_memory_size(64 << 20);
+    /// let engine = Engine::new(Config::new().allocation_strategy(pool))?;
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn allocation_strategy(
+        &mut self,
+        strategy: impl Into<InstanceAllocationStrategy>,
+    ) -> &mut Self {
+        self.allocation = strategy.into();
+        self
+    }
+
     /// Bytes of address space reserved for each memory. One that covers a memory's whole index
-    /// space (4 GiB, the default) makes accesses free of checks.
+    /// space (4 GiB, the default) makes accesses free of checks. With less, memories whose type lets
+    /// them become larger are checked by code at each access, and take as much address space as they
+    /// are large, and move when they outgrow it: for machines and processes with little of it. In a
+    /// pool they never move, and grow to its `max_memory_size`.
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine, PoolingAllocationConfig};
+    ///
+    /// // A hundred memories in 1.6 GiB of address space.
+    /// let mut pool = PoolingAllocationConfig::new();
+    /// pool.total_memories(100).max_memory_size(16 << 20);
+    /// let mut config = Config::new();
+    /// config.allocation_strategy(pool).memory_reservation(0).memory_guard_size(0);
+    /// let engine = Engine::new(&config)?;
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
     pub fn memory_reservation(&mut self, bytes: u64) -> &mut Self {
         self.tunables.memory_reservation = bytes;
         self
@@ -584,6 +621,7 @@ impl std::fmt::Debug for Config {
             .field("middlewares", &self.middlewares)
             .field("deterministic", &self.deterministic)
             .field("code_from_files_only", &self.code_from_files_only)
+            .field("allocation", &self.allocation)
             .finish_non_exhaustive()
     }
 }

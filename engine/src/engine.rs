@@ -14,7 +14,7 @@ use crate::interrupt::Epochs;
 use crate::profiling::Batch;
 use crate::signatures::{Signature, Signatures};
 use crate::tier::return_area;
-use crate::vm::{CodeSpace, HostKind, PlacedTrampoline};
+use crate::vm::{Allocator, CodeSpace, HostKind, PlacedTrampoline, allocator};
 
 /// A compiler with its code memory and the types that its modules share.
 ///
@@ -56,6 +56,7 @@ struct EngineInner {
     space: Arc<CodeSpace>,
     epochs: Epochs,
     fiber_stacks: FiberStacks,
+    allocator: Box<dyn Allocator>,
     signatures: Arc<Signatures>,
     /// Working memory of compilations that are not going on.
     scratch: Mutex<Vec<Scratch>>,
@@ -80,7 +81,8 @@ impl Engine {
     /// An engine for this machine.
     ///
     /// # Errors
-    /// If there is no compiler for this machine, or settings contradict each other.
+    /// If there is no compiler for this machine, settings contradict each other, or there is no address
+    /// space for the pool.
     pub fn new(config: &Config) -> Result<Engine> {
         config.check()?;
         config.check_deterministic()?;
@@ -101,6 +103,7 @@ impl Engine {
                 )),
                 epochs: Epochs::default(),
                 fiber_stacks: FiberStacks::new(config),
+                allocator: allocator(config)?,
                 signatures: Arc::default(),
                 scratch: Mutex::default(),
             }),
@@ -157,6 +160,10 @@ impl Engine {
 
     pub(crate) fn fiber_stacks(&self) -> &FiberStacks {
         &self.inner.fiber_stacks
+    }
+
+    pub(crate) fn allocator(&self) -> &dyn Allocator {
+        &*self.inner.allocator
     }
 
     pub(crate) fn max_wasm_stack(&self) -> usize {

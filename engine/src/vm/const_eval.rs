@@ -10,19 +10,18 @@ use crate::error::{Error, Result};
 impl StoreOpaque {
     /// The value of a validated constant expression of an instance, in raw form.
     pub(super) fn const_eval(&self, instance: InstanceId, expr: &ConstExpr) -> Result<ValRaw> {
+        if let [op] = &*expr.ops
+            && let Some(value) = constant(op)
+        {
+            return Ok(value);
+        }
         let data = &self.instances[instance];
         let mut stack: Vec<ValRaw> = Vec::with_capacity(2);
         for op in &expr.ops {
             let value = match op {
-                ConstOp::I32Const(value) => ValRaw::from_i32(*value),
-                ConstOp::I64Const(value) => ValRaw::from_i64(*value),
-                ConstOp::F32Const(bits) => ValRaw::from_u32(*bits),
-                ConstOp::F64Const(bits) => ValRaw::from_u64(*bits),
-                ConstOp::V128Const(value) => ValRaw::from_v128(*value),
                 ConstOp::GlobalGet(index) => ValRaw {
                     bytes: self.global_get(data.globals[*index]),
                 },
-                ConstOp::RefNull(_) => ValRaw::default(),
                 ConstOp::RefFunc(index) => {
                     let func = data.func(*index).ok_or_else(not_valid)?;
                     ValRaw::from_u64(func.as_ptr() as u64)
@@ -33,11 +32,25 @@ impl StoreOpaque {
                 ConstOp::I64Add => binary64(&mut stack, i64::wrapping_add)?,
                 ConstOp::I64Sub => binary64(&mut stack, i64::wrapping_sub)?,
                 ConstOp::I64Mul => binary64(&mut stack, i64::wrapping_mul)?,
+                _ => constant(op).ok_or_else(not_valid)?,
             };
             stack.push(value);
         }
         stack.pop().ok_or_else(not_valid)
     }
+}
+
+/// The value of an instruction that gives the same everywhere.
+pub(super) fn constant(op: &ConstOp) -> Option<ValRaw> {
+    Some(match op {
+        ConstOp::I32Const(value) => ValRaw::from_i32(*value),
+        ConstOp::I64Const(value) => ValRaw::from_i64(*value),
+        ConstOp::F32Const(bits) => ValRaw::from_u32(*bits),
+        ConstOp::F64Const(bits) => ValRaw::from_u64(*bits),
+        ConstOp::V128Const(value) => ValRaw::from_v128(*value),
+        ConstOp::RefNull(_) => ValRaw::default(),
+        _ => return None,
+    })
 }
 
 fn binary32(stack: &mut Vec<ValRaw>, op: fn(i32, i32) -> i32) -> Result<ValRaw> {

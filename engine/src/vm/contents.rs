@@ -1,25 +1,24 @@
 //! What a module's memories contain at first, as pages that are mapped and copied when written.
 //!
 //! An image has them already. Otherwise they are made when a module is instantiated for the second
-//! time: for one instance copying the segments is cheaper, for many it is not. Where the contents
-//! depend on more than the module, segments are copied each time.
+//! time, or the first in a pool: for one instance copying the segments is cheaper, for many it is
+//! not. Where the contents depend on more than the module, segments are copied each time.
 
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bimetal_artifact::{Image, MemoryPart};
-use bimetal_sys::{FilePart, MemoryImage};
+use bimetal_sys::{FilePart, MemoryImage, Reservation};
 use bimetal_wasm::MemoryIndex;
 
 use super::image::ImageFile;
-use super::memory::LinearMemory;
 use crate::error::{Context, Result};
 
 /// The contents of the memories of one module, when they are known.
 #[derive(Debug, Default)]
 pub(crate) struct InitialContents {
-    known: OnceLock<Option<Contents>>,
+    known: OnceLock<Option<Arc<Contents>>>,
     /// Whether there has been an instance.
     instantiated: AtomicBool,
 }
@@ -29,36 +28,53 @@ pub(crate) struct InitialContents {
 pub(super) struct Contents {
     pages: MemoryImage,
     parts: Vec<MemoryPart>,
-}
-
-/// A part of the pages and its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    at: u64,
-    offset: u64,
-    len: u64,
+    /// All of the pages, mapped to be read.
+    original: OnceLock<Option<Reservation>>,
 }
 
 impl Contents {
-    /// Every part, with the memory that it belongs to.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (MemoryIndex, Part)> + '_ {
-        let mut offset = 0;
-        self.parts.iter().map(move |part| {
-            let here = Part {
-                at: part.at,
-                offset,
-                len: part.len,
-            };
-            offset += part.len;
-            (MemoryIndex::from_u32(part.memory), here)
+    fn new(pages: MemoryImage, parts: Vec<MemoryPart>) -> Arc<Contents> {
+        Arc::new(Contents {
+            pages,
+            parts,
+            original: OnceLock::new(),
         })
     }
 
-    /// Puts a part into its memory.
-    pub(super) fn map(&self, memory: &mut LinearMemory, part: Part) -> Result<()> {
-        memory
-            .map(part.at, &self.pages, part.offset, part.len)
-            .context("cannot map the initial contents of a memory")
+    /// Whether a memory has any.
+    pub(super) fn has(&self, memory: MemoryIndex) -> bool {
+        let memory = memory.as_u32();
+        self.parts.iter().any(|part| part.memory == memory)
+    }
+
+    /// Calls `each` with the parts of a memory: where in the memory, the pages, where in the pages, and
+    /// how many bytes; all multiples of the page size.
+    ///
+    /// # Errors
+    /// The first of `each`.
+    pub(super) fn each_part(
+        &self,
+        memory: MemoryIndex,
+        mut each: impl FnMut(u64, &MemoryImage, u64, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut offset = 0;
+        for part in &self.parts {
+            if part.memory == memory.as_u32() {
+                each(part.at, &self.pages, offset, part.len)?;
+            }
+            offset += part.len;
+        }
+        Ok(())
+    }
+
+    /// The pages, to be read; `None` if they cannot be mapped once more.
+    pub(super) fn original(&self) -> Option<&Reservation> {
+        let map = || {
+            let space = Reservation::new(self.pages.len()).ok()?;
+            space.map_image(0, &self.pages, 0, space.size()).ok()?;
+            Some(space)
+        };
+        self.original.get_or_init(map).as_ref()
     }
 }
 
@@ -76,12 +92,8 @@ impl InitialContents {
             return Ok(InitialContents::default());
         };
         let pages = pages().context("cannot map the initial contents of memories")?;
-        let contents = Contents {
-            pages,
-            parts: memory.parts.clone(),
-        };
         Ok(InitialContents {
-            known: OnceLock::from(Some(contents)),
+            known: OnceLock::from(Some(Contents::new(pages, memory.parts.clone()))),
             instantiated: AtomicBool::new(true),
         })
     }
@@ -101,9 +113,14 @@ impl InitialContents {
         InitialContents::known(image, || MemoryImage::new(image.memory_bytes()))
     }
 
-    /// What the next instance is to map; `None` if it has to copy segments.
-    pub(super) fn next(&self, wasm: &bimetal_wasm::Module) -> Option<&Contents> {
-        if !self.instantiated.swap(true, Ordering::Relaxed) {
+    /// What the next instance is to map; `None` if it has to copy segments, as the first has to
+    /// unless many are `expected`.
+    pub(super) fn next(
+        &self,
+        wasm: &bimetal_wasm::Module,
+        expected: bool,
+    ) -> Option<&Arc<Contents>> {
+        if !self.instantiated.swap(true, Ordering::Relaxed) && !expected {
             return None;
         }
         let make = || {
@@ -120,7 +137,7 @@ impl InitialContents {
             let bytes: Vec<u8> = runs.into_iter().flat_map(|run| run.bytes).collect();
             // If there is no file to be had, segments are copied.
             let pages = MemoryImage::new(&bytes).ok()?;
-            Some(Contents { pages, parts })
+            Some(Contents::new(pages, parts))
         };
         self.known.get_or_init(make).as_ref()
     }

@@ -1,10 +1,11 @@
 //! Instances: the context that generated code sees, and its initialisation.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::take;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use bimetal_abi::{
-    TrapCode, VmContextHeader, VmFuncImport, VmFuncRef, VmGlobal, VmMemory, VmOffsets, VmTable,
+    TrapCode, VmContextHeader, VmFuncImport, VmFuncRef, VmGlobal, VmMemory, VmTable,
 };
 use bimetal_wasm::{
     ConstExpr, DataIndex, ElemIndex, ElementItems, EntityIndex, FuncIndex, GlobalIndex,
@@ -12,7 +13,10 @@ use bimetal_wasm::{
 };
 use cranelift_entity::{EntityRef, PrimaryMap, entity_impl};
 
+use super::allocator::{Parts, Storage};
+use super::definition::Definition;
 use super::memory::{LinearMemory, MemoryId, range};
+use super::storage::Zeroed;
 use super::store::{FuncPtr, Global, GlobalId, StoreOpaque};
 use super::table::{Table, TableId};
 use crate::error::{Error, Result};
@@ -32,51 +36,19 @@ pub(crate) enum ImportValue {
     Global(GlobalId),
 }
 
-/// The memory of an instance's context.
-#[derive(Debug)]
-struct VmContext {
-    header: NonNull<VmContextHeader>,
-    layout: Layout,
-}
-
-impl VmContext {
-    fn new(offsets: &VmOffsets) -> Result<VmContext> {
-        let layout = Layout::from_size_align(offsets.size() as usize, 16).map_err(Error::new)?;
-        // SAFETY: the size is at least that of the header.
-        let memory = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(memory.cast()) {
-            Some(header) => Ok(VmContext { header, layout }),
-            None => handle_alloc_error(layout),
-        }
-    }
-
-    /// A pointer to what `VmOffsets` of the same module says is at `offset`.
-    fn at<T>(&self, offset: u32) -> NonNull<T> {
-        debug_assert!(offset as usize + size_of::<T>() <= self.layout.size());
-        // SAFETY: inside the allocation, see `VmOffsets`.
-        unsafe { self.header.byte_add(offset as usize).cast() }
-    }
-}
-
-impl Drop for VmContext {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout by `new`.
-        unsafe { dealloc(self.header.as_ptr().cast(), self.layout) }
-    }
-}
-
 /// An instance.
 #[derive(Debug)]
 pub(crate) struct InstanceData {
     module: Module,
-    vmctx: VmContext,
+    /// Where generated code finds what it needs: see `VmOffsets`.
+    context: Zeroed,
     pub(super) memories: PrimaryMap<MemoryIndex, MemoryId>,
     pub(super) tables: PrimaryMap<TableIndex, TableId>,
     pub(super) globals: PrimaryMap<GlobalIndex, GlobalId>,
-    /// Element segments whose elements are expressions, evaluated; `None` for plain functions.
-    elements: Vec<Option<Box<[u64]>>>,
-    dropped_elements: Vec<bool>,
-    dropped_data: Vec<bool>,
+    /// Element segments whose elements are expressions, evaluated; in order.
+    elements: Vec<(ElemIndex, Box<[u64]>)>,
+    dropped_elements: Box<[bool]>,
+    dropped_data: Box<[bool]>,
     /// What it exports under the name `memory`: host functions ask for it at each call.
     exported_memory: Option<MemoryId>,
 }
@@ -87,19 +59,53 @@ impl InstanceData {
     }
 
     pub(super) fn vmctx(&self) -> NonNull<VmContextHeader> {
-        self.vmctx.header
+        self.at(0)
     }
 
     /// What `VmOffsets` of its module says is at `offset` of its context.
     pub(super) fn at<T>(&self, offset: u32) -> NonNull<T> {
-        self.vmctx.at(offset)
+        at(&self.context, offset)
     }
 
     /// The reference to a function that can be referenced.
     pub(super) fn func(&self, index: FuncIndex) -> Option<FuncPtr> {
         let func_ref = self.module.wasm().func_refs[index].expand()?;
         let offset = self.module.env().offsets.func_ref(func_ref);
-        Some(FuncPtr::new(self.vmctx.at(offset)))
+        let place = self.at::<VmFuncRef>(offset);
+        // SAFETY: inside of the context; written only as in `make_func_ref`.
+        let cell = unsafe { cell_of(place) };
+        if cell.load(Ordering::Acquire).is_null() {
+            self.make_func_ref(index, place);
+        }
+        Some(FuncPtr::new(place))
+    }
+
+    /// Makes the reference to a function, in its place. Several threads that share the store may do
+    /// so at the same time: they write the same, the cell last.
+    fn make_func_ref(&self, index: FuncIndex, place: NonNull<VmFuncRef>) {
+        let (inner, wasm) = (self.module.inner(), self.module.wasm());
+        let (cell, vmctx) = match wasm.defined_func(index) {
+            Some(defined) => {
+                let cell = &raw const inner.entry[defined.index()];
+                (cell, self.vmctx().as_ptr())
+            }
+            None => {
+                let import = self.module.env().offsets.func_import(index);
+                // SAFETY: inside of the context, and written when the instance was made.
+                let import = unsafe { self.at::<VmFuncImport>(import).read() };
+                (import.cell, import.vmctx)
+            }
+        };
+        let place = place.as_ptr();
+        // SAFETY: as for `cell_of`; the fields are as large and as aligned as these atomics.
+        unsafe {
+            AtomicPtr::from_ptr(&raw mut (*place).vmctx).store(vmctx, Ordering::Relaxed);
+            AtomicU32::from_ptr(&raw mut (*place).type_id).store(
+                inner.type_ids[wasm.functions[index].index()],
+                Ordering::Relaxed,
+            );
+            cell_of(NonNull::new_unchecked(place)).store(cell.cast_mut(), Ordering::Release);
+        }
     }
 
     /// What an export of this instance is.
@@ -134,10 +140,12 @@ impl InstanceData {
 
     /// The raw external references in element segments.
     pub(super) fn extern_elements(&self) -> impl Iterator<Item = u64> + '_ {
-        let segments = self.module.wasm().elements.values().zip(&self.elements);
-        segments
-            .filter(|(segment, _)| segment.ty == bimetal_wasm::RefType::EXTERNREF)
-            .flat_map(|(_, values)| values.iter().flatten().copied())
+        let segments = &self.module.wasm().elements;
+        let is_extern = |(index, _): &&(ElemIndex, Box<[u64]>)| {
+            segments[*index].ty == bimetal_wasm::RefType::EXTERNREF
+        };
+        let evaluated = self.elements.iter().filter(is_extern);
+        evaluated.flat_map(|(_, values)| values.iter().copied())
     }
 
     /// The instance of a context.
@@ -175,7 +183,11 @@ impl StoreOpaque {
         if data.dropped_elements[segment.index()] {
             return (start == 0 && len == 0).then(Vec::new);
         }
-        if let Some(values) = &data.elements[segment.index()] {
+        if let Ok(i) = data
+            .elements
+            .binary_search_by_key(&segment, |(index, _)| *index)
+        {
+            let values = &data.elements[i].1;
             return Some(values[range(start, len, values.len())?].to_vec());
         }
         match &data.module.wasm().elements[segment].items {
@@ -199,10 +211,7 @@ impl StoreOpaque {
     ) -> Option<()> {
         let values = self.segment_elements(instance, segment, src, len)?;
         let table = self.instances[instance].tables[table];
-        let raw = self.tables[table].raw_mut();
-        let to = range(dst, len, raw.len())?;
-        raw[to].copy_from_slice(&values);
-        Some(())
+        self.tables[table].write(dst, values.into_iter())
     }
 
     /// `memory.init`; `None` is out of bounds.
@@ -237,7 +246,12 @@ impl StoreOpaque {
     pub(super) fn elem_drop(&mut self, instance: InstanceId, segment: ElemIndex) {
         let data = &mut self.instances[instance];
         data.dropped_elements[segment.index()] = true;
-        data.elements[segment.index()] = None;
+        if let Ok(i) = data
+            .elements
+            .binary_search_by_key(&segment, |(index, _)| *index)
+        {
+            data.elements[i].1 = Box::default();
+        }
     }
 
     /// A constant expression that is an index.
@@ -261,38 +275,35 @@ pub(crate) fn instantiate(
     module: &Module,
     imports: &[ImportValue],
 ) -> Result<InstanceId> {
-    let id = allocate(store, module, imports)?;
+    let (id, filled) = allocate(store, module, imports)?;
     let wasm = module.wasm();
-    let env = module.env();
+    let template = module.template();
 
-    for (defined, expr) in wasm.global_init.iter() {
-        let value = store.const_eval(id, expr)?;
+    for &defined in &template.computed {
+        let value = store.const_eval(id, &wasm.global_init[defined])?;
         let index = GlobalIndex::new(wasm.num_imported_globals + defined.index());
         let global = store.instances[id].globals[index];
         store.global_set(global, value.bytes);
-        debug_assert_eq!(
-            store.instances[id].vmctx.at(env.offsets.global(defined)),
-            store.globals[global].def
-        );
     }
-    for (defined, init) in wasm.table_init.iter() {
-        if let TableInit::Expr(expr) = init {
+    for &defined in &template.full_tables {
+        if let TableInit::Expr(expr) = &wasm.table_init[defined] {
             let value = store.const_eval(id, expr)?.get_u64();
             let index = TableIndex::new(wasm.num_imported_tables + defined.index());
-            let table = store.instances[id].tables[index];
-            store.tables[table].raw_mut().fill(value);
+            let table = &mut store.tables[store.instances[id].tables[index]];
+            table.fill_raw(0, value, table.len());
         }
     }
-    for (index, segment) in wasm.elements.iter() {
-        if let ElementItems::Exprs(exprs) = &segment.items {
+    for &index in &template.evaluated {
+        if let ElementItems::Exprs(exprs) = &wasm.elements[index].items {
             let values: Result<Box<[u64]>> = exprs
                 .iter()
                 .map(|expr| Ok(store.const_eval(id, expr)?.get_u64()))
                 .collect();
-            store.instances[id].elements[index.index()] = Some(values?);
+            store.instances[id].elements.push((index, values?));
         }
     }
-    for (index, segment) in wasm.elements.iter() {
+    for &index in &template.copied_elements {
+        let segment = &wasm.elements[index];
         if let SegmentMode::Active { target, offset } = &segment.mode {
             let at = store.offset(id, offset, wasm.tables[*target].table64)?;
             store
@@ -302,51 +313,68 @@ pub(crate) fn instantiate(
                         .context(format_args!("element segment {}", index.index()))
                 })?;
         }
-        if !matches!(segment.mode, SegmentMode::Passive) {
-            store.elem_drop(id, index);
-        }
+        store.elem_drop(id, index);
     }
     // Where the contents are known before, no segment can be out of bounds.
-    let contents = module.inner().contents.next(wasm);
-    if let Some(contents) = contents {
-        for (memory, part) in contents.parts() {
-            let memory = store.instances[id].memories[memory];
-            contents.map(&mut store.memories[memory], part)?;
-        }
-    }
-    for (index, segment) in wasm.data.iter() {
-        if let SegmentMode::Active { target, offset } = &segment.mode {
-            if contents.is_some() {
-                store.data_drop(id, index);
-                continue;
+    if !filled {
+        for &index in &template.active_data {
+            let segment = &wasm.data[index];
+            if let SegmentMode::Active { target, offset } = &segment.mode {
+                let at = store.offset(id, offset, wasm.memories[*target].memory64)?;
+                store
+                    .memory_init(id, *target, index, at, 0, segment.range.len() as u64)
+                    .ok_or_else(|| {
+                        Error::new(TrapCode::MemoryOutOfBounds)
+                            .context(format_args!("data segment {}", index.index()))
+                    })?;
             }
-            let at = store.offset(id, offset, wasm.memories[*target].memory64)?;
-            store
-                .memory_init(id, *target, index, at, 0, segment.range.len() as u64)
-                .ok_or_else(|| {
-                    Error::new(TrapCode::MemoryOutOfBounds)
-                        .context(format_args!("data segment {}", index.index()))
-                })?;
             store.data_drop(id, index);
         }
     }
     Ok(id)
 }
 
+/// What `VmOffsets` says is at `offset` of a context.
+fn at<T>(context: &Zeroed, offset: u32) -> NonNull<T> {
+    debug_assert!(offset as usize + size_of::<T>() <= context.size());
+    // SAFETY: inside the allocation, see `VmOffsets`.
+    unsafe { NonNull::new_unchecked(context.base().add(offset as usize)).cast() }
+}
+
+/// The cell of a function reference.
+///
+/// # Safety
+/// `place` must be one of a context, which outlives the result; its cell is accessed only like this
+/// by who has the store shared.
+unsafe fn cell_of<'a>(place: NonNull<VmFuncRef>) -> &'a AtomicPtr<AtomicPtr<u8>> {
+    // SAFETY: the caller's promise; a pointer's constness is no part of its layout.
+    unsafe { AtomicPtr::from_ptr((&raw mut (*place.as_ptr()).cell).cast()) }
+}
+
+/// An instance whose segments that are copied are not yet; and whether its memories have their
+/// initial contents.
 fn allocate(
     store: &mut StoreOpaque,
     module: &Module,
     imports: &[ImportValue],
-) -> Result<InstanceId> {
+) -> Result<(InstanceId, bool)> {
     let wasm = module.wasm();
     let env = module.env();
     let offsets = &env.offsets;
-    let vmctx = VmContext::new(offsets)?;
+    let template = module.template();
+    for import in imports {
+        if let ImportValue::Table(table) = import {
+            store.resolve_all(*table);
+        }
+    }
     let id = store.instances.next_key();
+    // Nothing fails from here on, so that nothing is lost.
+    let parts = store.engine().allocator().allocate(module)?;
+    let context = parts.context;
 
-    // SAFETY: fresh, zeroed memory of the right layout that nothing else refers to yet.
+    // SAFETY: memory of the right layout that nothing refers to yet, or no more.
     unsafe {
-        vmctx.header.write(VmContextHeader {
+        at::<VmContextHeader>(&context, 0).write(VmContextHeader {
             magic: VmContextHeader::MAGIC,
             reserved: 0,
             store: store.context().as_ptr(),
@@ -356,119 +384,133 @@ fn allocate(
             // Not an address: the id plus one, so that the host's own context has none.
             instance: std::ptr::without_provenance_mut(id.as_u32() as usize + 1),
         });
+        if let Some(first) = wasm.global_init.keys().next() {
+            let globals = at::<VmGlobal>(&context, offsets.global(first));
+            let values = NonNull::from(&*template.globals).cast();
+            globals.copy_from_nonoverlapping(values, template.globals.len());
+        }
     }
 
     let mut memories = PrimaryMap::with_capacity(wasm.memories.len());
     let mut tables = PrimaryMap::with_capacity(wasm.tables.len());
     let mut globals = PrimaryMap::with_capacity(wasm.globals.len());
-    let mut funcs: PrimaryMap<FuncIndex, FuncPtr> = PrimaryMap::new();
+    let mut next_func = FuncIndex::from_u32(0);
     for import in imports {
         // SAFETY: the offsets are inside the new context; the imports live as long as the store.
         unsafe {
             match *import {
                 ImportValue::Func(func) => {
-                    let index = funcs.push(func);
                     let func = &*func.as_ptr();
-                    vmctx.at(offsets.func_import(index)).write(VmFuncImport {
+                    at(&context, offsets.func_import(next_func)).write(VmFuncImport {
                         cell: func.cell,
                         vmctx: func.vmctx,
                     });
+                    next_func = FuncIndex::from_u32(next_func.as_u32() + 1);
                 }
                 ImportValue::Table(table) => {
                     let index = tables.push(table);
-                    vmctx
-                        .at::<*mut VmTable>(offsets.table_import(index))
+                    at::<*mut VmTable>(&context, offsets.table_import(index))
                         .write(store.tables[table].def().as_ptr());
                 }
                 ImportValue::Memory(memory) => {
                     let index = memories.push(memory);
-                    vmctx
-                        .at::<*mut VmMemory>(offsets.memory_import(index))
+                    at::<*mut VmMemory>(&context, offsets.memory_import(index))
                         .write(store.memories[memory].def().as_ptr());
                 }
                 ImportValue::Global(global) => {
                     let index = globals.push(global);
-                    vmctx
-                        .at::<*mut VmGlobal>(offsets.global_import(index))
+                    at::<*mut VmGlobal>(&context, offsets.global_import(index))
                         .write(store.globals[global].def.as_ptr());
                 }
             }
         }
     }
 
-    // Made first and put into the store at the end, so that a failure leaves nothing behind whose
-    // definitions are in a context that is gone.
-    let mut new_memories = Vec::new();
-    for (index, plan) in env.memories.iter() {
-        if let Some(defined) = wasm.defined_memory(index) {
-            let def = vmctx.at(offsets.memory(defined));
-            // SAFETY: in the context, which the store keeps as long as the memory.
-            new_memories.push(unsafe { LinearMemory::new(*plan, Some(def)) }?);
-        }
-    }
-    let mut new_tables = Vec::new();
-    for (index, ty) in wasm.tables.iter() {
-        if let Some(defined) = wasm.defined_table(index) {
-            let def = vmctx.at(offsets.table(defined));
-            // SAFETY: as above.
-            new_tables.push(unsafe { Table::new(*ty, Some(def)) }?);
-        }
-    }
-    for memory in new_memories {
+    let plans = env.memories.iter().skip(wasm.num_imported_memories);
+    for ((index, plan), storage) in plans.zip(parts.storage.memories) {
+        let def = wasm
+            .defined_memory(index)
+            .map(|i| at(&context, offsets.memory(i)));
+        // SAFETY: in the context, which the store keeps as long as the memory.
+        let memory = unsafe { LinearMemory::new(*plan, storage, def) };
         memories.push(store.memories.push(memory));
     }
-    for table in new_tables {
+    let types = wasm.tables.iter().skip(wasm.num_imported_tables);
+    for ((index, ty), storage) in types.zip(parts.storage.tables) {
+        let defined = wasm.defined_table(index);
+        let def = defined.map(|i| at(&context, offsets.table(i)));
+        let lazy = defined.filter(|&table| env.tables.is_lazy(table));
+        let lazy = lazy.map(|table| (id, table));
+        // SAFETY: as above.
+        let table = unsafe { Table::new(*ty, storage, def, lazy) };
         tables.push(store.tables.push(table));
     }
-    for (index, &ty) in wasm.globals.iter() {
+    for (index, &ty) in wasm.globals.iter().skip(wasm.num_imported_globals) {
         if let Some(defined) = wasm.defined_global(index) {
             globals.push(store.globals.push(Global {
-                def: vmctx.at(offsets.global(defined)),
+                def: Definition::at(at(&context, offsets.global(defined))),
                 ty,
-                owns_def: false,
             }));
         }
     }
 
-    for (index, func_ref) in wasm.functions.keys().filter_map(|index| {
-        let func_ref = wasm.func_refs.get(index)?.expand()?;
-        Some((index, func_ref))
-    }) {
-        let value = match wasm.defined_func(index) {
-            Some(defined) => VmFuncRef {
-                cell: &raw const module.inner().entry[defined.index()],
-                vmctx: vmctx.header.as_ptr(),
-                type_id: module.inner().type_ids[wasm.functions[index].index()],
-                reserved: 0,
-            },
-            None => {
-                // SAFETY: an import, checked above.
-                let import = unsafe { &*funcs[index].as_ptr() };
-                VmFuncRef {
-                    cell: import.cell,
-                    vmctx: import.vmctx,
-                    type_id: import.type_id,
-                    reserved: 0,
-                }
-            }
-        };
-        // SAFETY: inside the new context.
-        unsafe { vmctx.at(offsets.func_ref(func_ref)).write(value) };
-    }
-
-    let exported_memory = match wasm.export("memory") {
-        Some(EntityIndex::Memory(index)) => memories.get(index).copied(),
-        _ => None,
-    };
-    Ok(store.instances.push(InstanceData {
+    let exported_memory = template.exported_memory;
+    let data = InstanceData {
         module: module.clone(),
-        vmctx,
+        context,
+        exported_memory: exported_memory.and_then(|index| memories.get(index).copied()),
         memories,
         tables,
         globals,
-        elements: vec![None; wasm.elements.len()],
-        dropped_elements: vec![false; wasm.elements.len()],
-        dropped_data: vec![false; wasm.data.len()],
-        exported_memory,
-    }))
+        elements: Vec::new(),
+        dropped_elements: template.dropped_elements.clone(),
+        dropped_data: match parts.filled {
+            true => template.dropped_data.clone(),
+            false => vec![false; wasm.data.len()].into(),
+        },
+    };
+    if parts.used {
+        // Tables may refer to the references to imported functions.
+        for &func in &template.imported_refs {
+            if let Some(func_ref) = wasm.func_refs[func].expand() {
+                data.make_func_ref(func, data.at(offsets.func_ref(func_ref)));
+            }
+        }
+    }
+    store.instances.push(data);
+    Ok((id, parts.filled))
+}
+
+impl StoreOpaque {
+    /// Gives all that instances have back to where it came from.
+    pub(super) fn free_instances(&mut self) {
+        let ran = self.ran;
+        let mut memories: Vec<_> = take(&mut self.memories)
+            .into_iter()
+            .map(|(_, m)| Some(m))
+            .collect();
+        let mut tables: Vec<_> = take(&mut self.tables)
+            .into_iter()
+            .map(|(_, t)| Some(t))
+            .collect();
+        for (_, data) in take(&mut self.instances) {
+            let wasm = data.module.wasm();
+            let own_memories = data.memories.values().skip(wasm.num_imported_memories);
+            let own_tables = data.tables.values().skip(wasm.num_imported_tables);
+            let parts = Parts {
+                storage: Storage {
+                    memories: own_memories
+                        .filter_map(|id| Some(memories[id.index()].take()?.into_storage()))
+                        .collect(),
+                    tables: own_tables
+                        .filter_map(|id| Some(tables[id.index()].take()?.into_storage()))
+                        .collect(),
+                },
+                context: data.context,
+                used: true,
+                filled: true,
+            };
+            self.engine().allocator().free(&data.module, parts, ran);
+        }
+    }
 }

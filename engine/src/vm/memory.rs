@@ -1,15 +1,14 @@
 //! Linear memories.
 
-use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bimetal_abi::{MemoryPlan, MemoryStyle, VmMemory};
-use bimetal_sys::{MemoryImage, Reservation};
 use cranelift_entity::entity_impl;
 
+use super::definition::Definition;
+use super::storage::MemoryStorage;
 use super::store::StoreOpaque;
-use crate::error::{Error, ErrorKind, Result};
 
 /// A memory of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,103 +18,38 @@ entity_impl!(MemoryId);
 /// A memory with its backing address space.
 #[derive(Debug)]
 pub(crate) struct LinearMemory {
-    /// What generated code sees; in the vmctx of the defining instance, or boxed.
-    pub(super) def: NonNull<VmMemory>,
+    /// What generated code sees.
+    def: Definition<VmMemory>,
     pub(super) plan: MemoryPlan,
-    storage: Reservation,
-    /// Bytes from the start of `storage` that are accessible; a multiple of the page size.
-    accessible: usize,
-    /// Whether `def` was boxed for this memory.
-    owns_def: bool,
-}
-
-/// Extra address space of a movable memory, so that not each growth moves it.
-const GROWTH_SLACK: u64 = 2 << 20;
-
-fn too_large(bytes: u64) -> Error {
-    Error::of(
-        ErrorKind::Limit,
-        format_args!("a memory of {bytes} bytes does not fit this machine's address space"),
-    )
-}
-
-fn storage_for(plan: &MemoryPlan, bytes: u64) -> Result<(Reservation, usize)> {
-    let reserve = match plan.style {
-        MemoryStyle::Reserved { reservation } => reservation,
-        MemoryStyle::Dynamic => bytes
-            .saturating_add(GROWTH_SLACK)
-            .min(plan.ty.maximum_byte_size()),
-    };
-    let page = bimetal_sys::page_size();
-    let rounded = |n: u64| {
-        usize::try_from(n)
-            .ok()
-            .and_then(|n| n.checked_next_multiple_of(page))
-    };
-    let size = rounded(reserve)
-        .and_then(|n| n.checked_add(rounded(plan.guard)?))
-        .filter(|&n| n <= isize::MAX as usize)
-        .ok_or_else(|| too_large(bytes))?;
-    let accessible = rounded(bytes).ok_or_else(|| too_large(bytes))?;
-    let storage = Reservation::new(size).map_err(|error| {
-        Error::new(error).context(format_args!(
-            "cannot reserve {size} bytes of address space for a memory"
-        ))
-    })?;
-    if accessible > 0 {
-        storage.make_accessible(0, accessible).map_err(|error| {
-            Error::new(error).context(format_args!("cannot allocate a memory of {bytes} bytes"))
-        })?;
-    }
-    Ok((storage, accessible))
+    storage: MemoryStorage,
 }
 
 impl LinearMemory {
-    /// A zeroed memory of the plan's minimum, described at `def`, or in a box without one.
+    /// A memory of the plan's minimum in what was prepared for it, described at `def`, or in a box
+    /// without one.
     ///
     /// # Safety
     /// `def` must be writable, unaliased by references and outlive the memory.
-    pub(super) unsafe fn new(plan: MemoryPlan, def: Option<NonNull<VmMemory>>) -> Result<Self> {
-        let bytes = plan.ty.minimum_byte_size();
-        let (storage, accessible) = storage_for(&plan, bytes)?;
+    pub(super) unsafe fn new(
+        plan: MemoryPlan,
+        storage: MemoryStorage,
+        def: Option<NonNull<VmMemory>>,
+    ) -> Self {
         let value = VmMemory {
             base: storage.base(),
-            length: AtomicUsize::new(bytes as usize),
+            length: AtomicUsize::new(plan.ty.minimum_byte_size() as usize),
         };
-        let owns_def = def.is_none();
-        let def = match def {
-            Some(def) => {
-                // SAFETY: the caller's promise.
-                unsafe { def.write(value) };
-                def
-            }
-            None => NonNull::from(Box::leak(Box::new(value))),
-        };
-        Ok(LinearMemory {
-            def,
+        LinearMemory {
+            // SAFETY: the caller's promise.
+            def: unsafe { Definition::new(def, value) },
             plan,
             storage,
-            accessible,
-            owns_def,
-        })
+        }
     }
 
-    /// Puts `len` bytes of an image, copied when they are written, at `at`: all in whole pages.
-    pub(super) fn map(
-        &mut self,
-        at: u64,
-        image: &MemoryImage,
-        offset: u64,
-        len: u64,
-    ) -> io::Result<()> {
-        let inside = |n: u64| usize::try_from(n).ok().filter(|&n| n <= self.accessible);
-        let end = at.checked_add(len).and_then(inside);
-        let (Some(at), Some(len), Some(_)) = (inside(at), inside(len), end) else {
-            return Err(io::Error::other(
-                "initial contents beyond the end of a memory",
-            ));
-        };
-        self.storage.map_image(at, image, offset, len)
+    /// What it was in, for another one.
+    pub(super) fn into_storage(self) -> MemoryStorage {
+        self.storage
     }
 
     /// Current size in bytes.
@@ -129,8 +63,9 @@ impl LinearMemory {
         self.len() as u64 >> self.plan.ty.page_size_log2
     }
 
-    /// The address of the first byte.
+    /// The address of the first byte, for who may write there.
     pub(crate) fn base(&self) -> *mut u8 {
+        self.storage.touch();
         self.storage.base()
     }
 
@@ -143,6 +78,7 @@ impl LinearMemory {
 
     /// The bytes, through the store's mutable borrow.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.storage.touch();
         // SAFETY: as for `bytes`, and the store is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.storage.base(), self.len()) }
     }
@@ -156,7 +92,7 @@ impl LinearMemory {
     }
 
     pub(super) fn def(&self) -> NonNull<VmMemory> {
-        self.def
+        self.def.place()
     }
 
     /// Grows by `delta` pages: the old size in pages, or `None` if that is not possible.
@@ -171,32 +107,19 @@ impl LinearMemory {
         if bytes > ty.maximum_byte_size() {
             return None;
         }
-        let page = bimetal_sys::page_size();
-        let wanted = usize::try_from(bytes)
-            .ok()?
-            .checked_next_multiple_of(page)?;
-        let guard = usize::try_from(self.plan.guard)
-            .ok()?
-            .checked_next_multiple_of(page)?;
-        if wanted <= self.storage.size() - guard {
-            if wanted > self.accessible {
-                let more = wanted - self.accessible;
-                self.storage.make_accessible(self.accessible, more).ok()?;
-                self.accessible = wanted;
+        if self.storage.extend(bytes).is_none() {
+            if self.plan.style != MemoryStyle::Dynamic || !self.storage.can_move() {
+                return None;
             }
-        } else if self.plan.style == MemoryStyle::Dynamic {
             let room = bytes.saturating_add(bytes / 2).min(ty.maximum_byte_size());
-            let (storage, accessible) = storage_for(&self.plan, room)
-                .or_else(|_| storage_for(&self.plan, bytes))
+            let storage = MemoryStorage::new(&self.plan, room)
+                .or_else(|_| MemoryStorage::new(&self.plan, bytes))
                 .ok()?;
             // SAFETY: both are accessible for the old length and do not overlap.
             unsafe {
                 std::ptr::copy_nonoverlapping(self.storage.base(), storage.base(), self.len())
             };
             self.storage = storage;
-            self.accessible = accessible;
-        } else {
-            return None;
         }
         // SAFETY: `def` is valid; wasm is not running (we were called by it, or by the host).
         unsafe {
@@ -206,15 +129,6 @@ impl LinearMemory {
                 .store(bytes as usize, Ordering::Relaxed);
         }
         Some(old)
-    }
-}
-
-impl Drop for LinearMemory {
-    fn drop(&mut self) {
-        if self.owns_def {
-            // SAFETY: leaked from a box by `new`, and nothing runs that could use it.
-            drop(unsafe { Box::from_raw(self.def.as_ptr()) });
-        }
     }
 }
 
@@ -237,7 +151,7 @@ impl StoreOpaque {
             unsafe {
                 std::ptr::copy_nonoverlapping(
                     self.memories[src].storage.base().add(from.start),
-                    self.memories[dst].storage.base().add(to.start),
+                    self.memories[dst].base().add(to.start),
                     from.len(),
                 );
             }

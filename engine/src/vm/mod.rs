@@ -15,12 +15,14 @@
 //!   on its stack; what a thread and a store know of it is taken away while it waits (`fiber.rs`).
 
 mod activation;
+mod allocator;
 mod builtins;
 mod call;
 mod call_hook;
 mod code;
 mod const_eval;
 mod contents;
+mod definition;
 mod externs;
 mod fiber;
 mod host;
@@ -29,12 +31,15 @@ mod image;
 mod instance;
 mod interrupt;
 mod memory;
+mod storage;
 mod store;
 mod table;
+mod template;
 mod trampolines;
 mod val;
 
 pub(crate) use activation::{HOST_RESERVE, init_process, store_backtrace};
+pub(crate) use allocator::{Allocator, ModuleKey, allocator};
 pub(crate) use call::{invoke, read_results, start, val_from_results};
 pub(crate) use code::{CodeSpace, ModuleCode};
 pub(crate) use contents::InitialContents;
@@ -48,5 +53,6 @@ pub(crate) use interrupt::{Signal, Wish};
 pub(crate) use memory::MemoryId;
 pub(crate) use store::{FuncPtr, GlobalId, StoreId, StoreOpaque};
 pub(crate) use table::{Element, TableId};
+pub(crate) use template::Template;
 pub(crate) use trampolines::PlacedTrampoline;
 pub use val::{WasmParams, WasmResults, WasmTy};

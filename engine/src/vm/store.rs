@@ -9,13 +9,16 @@ use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use bimetal_wasm::GlobalType;
 use cranelift_entity::{PrimaryMap, entity_impl};
 
+use super::allocator::TableStorage;
+use super::definition::Definition;
 use super::externs::Externs;
 use super::fiber::Current;
 use super::host::HostFuncInstance;
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::Metering;
 use super::memory::{LinearMemory, MemoryId};
-use super::table::{Table, TableId};
+use super::storage::MemoryStorage;
+use super::table::{Table, TableId, elements_for};
 use crate::call_hook::CallHook;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -74,19 +77,8 @@ impl FuncPtr {
 /// A global with its definition.
 #[derive(Debug)]
 pub(crate) struct Global {
-    /// In the vmctx of the defining instance, or boxed.
-    pub(super) def: NonNull<VmGlobal>,
+    pub(super) def: Definition<VmGlobal>,
     pub(super) ty: GlobalType,
-    pub(super) owns_def: bool,
-}
-
-impl Drop for Global {
-    fn drop(&mut self) {
-        if self.owns_def {
-            // SAFETY: leaked from a box by `new_global`, and nothing runs that could use it.
-            drop(unsafe { Box::from_raw(self.def.as_ptr()) });
-        }
-    }
 }
 
 #[cold]
@@ -144,13 +136,14 @@ pub struct StoreOpaque {
     tell_call_hook: TellCallHook,
     /// Whether host functions are called through trampolines that do.
     pub(super) hooked: bool,
+    /// Whether wasm has been entered.
+    pub(super) ran: bool,
     pub(super) metering: Metering,
     max_wasm_stack: usize,
     /// What the store's code runs on, while it runs.
     pub(super) fiber: Current,
     /// The caller context of calls from the host: a header without an instance.
     host_caller: NonNull<VmContextHeader>,
-    // Dropped before the instances that their definitions are in.
     pub(super) memories: PrimaryMap<MemoryId, LinearMemory>,
     pub(super) tables: PrimaryMap<TableId, Table>,
     pub(super) globals: PrimaryMap<GlobalId, Global>,
@@ -180,6 +173,7 @@ impl StoreOpaque {
             store: std::ptr::null_mut(),
             own_stack_limit: AtomicUsize::new(0),
             interrupted_pc: 0,
+            arguments: [0; 2],
         })));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,
@@ -197,6 +191,7 @@ impl StoreOpaque {
             ask_limiter: ask_limiter::<T>,
             tell_call_hook: tell_call_hook::<T>,
             hooked: false,
+            ran: false,
             metering: Metering::new::<T>(context, engine.tunables()),
             max_wasm_stack: engine.max_wasm_stack(),
             fiber: Current::NONE,
@@ -334,26 +329,24 @@ impl StoreOpaque {
     /// A memory of the host's.
     pub(crate) fn new_memory(&mut self, ty: bimetal_wasm::MemoryType) -> Result<MemoryId> {
         let plan = bimetal_abi::MemoryPlan::new(ty, self.engine.tunables());
+        let storage = MemoryStorage::new(&plan, ty.minimum_byte_size())?;
         // SAFETY: no `def` is given.
-        let memory = unsafe { LinearMemory::new(plan, None) }?;
+        let memory = unsafe { LinearMemory::new(plan, storage, None) };
         Ok(self.memories.push(memory))
     }
 
     /// A table of the host's.
     pub(crate) fn new_table(&mut self, ty: bimetal_wasm::TableType) -> Result<TableId> {
+        let storage = TableStorage::new(elements_for(ty.min)?);
         // SAFETY: no `def` is given.
-        let table = unsafe { Table::new(ty, None) }?;
+        let table = unsafe { Table::new(ty, storage, None, None) };
         Ok(self.tables.push(table))
     }
 
     /// A global of the host's.
     pub(crate) fn new_global(&mut self, ty: GlobalType) -> GlobalId {
-        let def = NonNull::from(Box::leak(Box::new(VmGlobal { bytes: [0; 16] })));
-        self.globals.push(Global {
-            def,
-            ty,
-            owns_def: true,
-        })
+        let def = Definition::boxed(VmGlobal { bytes: [0; 16] });
+        self.globals.push(Global { def, ty })
     }
 
     pub(crate) fn global_type(&self, id: GlobalId) -> GlobalType {
@@ -389,10 +382,8 @@ impl Drop for StoreOpaque {
             self.pending = None;
             self.externs = Externs::default();
         }));
-        self.memories.clear();
-        self.tables.clear();
         self.globals.clear();
-        self.instances.clear();
+        self.free_instances();
         // SAFETY: both were leaked from boxes by `new`, and no code runs any more.
         unsafe {
             drop(Box::from_raw(self.host_caller.as_ptr()));

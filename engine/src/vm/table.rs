@@ -1,14 +1,22 @@
 //! Tables.
 //!
-//! An element is 8 bytes: the address of a `VmFuncRef`, or an externref handle; 0 is null.
+//! What an element is, `VmTable` says. Elements of a lazy table are looked up when they are read for
+//! the first time: by generated code in [`StoreOpaque::resolve`], which it calls, by the host before it
+//! looks. Another module's code does not do that, so a table is looked up as a whole before it is
+//! imported.
 
-use std::alloc::{Layout, alloc_zeroed};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use bimetal_abi::{VmFuncRef, VmTable};
-use bimetal_wasm::{HeapType, TableType};
+use bimetal_wasm::{DefinedTableIndex, HeapType, TableType};
 use cranelift_entity::entity_impl;
 
+use super::allocator::TableStorage;
+use super::definition::Definition;
+use super::instance::InstanceId;
+use super::memory::range;
+use super::storage::Zeroed;
 use super::store::{FuncPtr, StoreOpaque};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,7 +39,7 @@ pub(crate) enum Element {
 impl Element {
     pub(crate) fn raw(self) -> u64 {
         match self {
-            Element::Func(None) => 0,
+            Element::Func(None) => VmTable::NULL,
             Element::Func(Some(func)) => func.as_ptr() as u64,
             Element::Extern(handle) => u64::from(handle),
         }
@@ -41,55 +49,77 @@ impl Element {
 /// A table.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// What generated code sees; in the vmctx of the defining instance, or boxed.
-    def: NonNull<VmTable>,
+    /// What generated code sees.
+    def: Definition<VmTable>,
     ty: TableType,
     /// The elements; generated code writes them through `def`.
-    elements: Vec<u64>,
-    owns_def: bool,
+    storage: TableStorage,
+    /// The instance whose module knows what the elements that are zero are.
+    lazy: Option<(InstanceId, DefinedTableIndex)>,
+}
+
+/// Room for so many nulls.
+pub(super) fn elements_for(count: u64) -> Result<Zeroed> {
+    let elements = (count <= MAX_ELEMENTS).then(|| Zeroed::new(count as usize * 8));
+    elements.flatten().ok_or_else(|| {
+        Error::of(
+            ErrorKind::Limit,
+            format_args!("a table of {count} elements is too large"),
+        )
+    })
 }
 
 impl Table {
-    /// A table of nulls of the type's minimum, described at `def`, or in a box without one.
+    /// A table of the type's minimum, described at `def`, or in a box without one. The storage has
+    /// room for it.
     ///
     /// # Safety
     /// `def` must be writable, unaliased by references and outlive the table.
-    pub(super) unsafe fn new(ty: TableType, def: Option<NonNull<VmTable>>) -> Result<Self> {
-        let elements = (ty.min <= MAX_ELEMENTS).then(|| nulls(ty.min as usize));
-        let Some(mut elements) = elements.flatten() else {
-            return Err(Error::of(
-                ErrorKind::Limit,
-                format_args!("a table of {} elements is too large", ty.min),
-            ));
-        };
+    pub(super) unsafe fn new(
+        ty: TableType,
+        storage: TableStorage,
+        def: Option<NonNull<VmTable>>,
+        lazy: Option<(InstanceId, DefinedTableIndex)>,
+    ) -> Table {
         let value = VmTable {
-            base: elements.as_mut_ptr(),
-            length: elements.len(),
+            base: storage.elements.base().cast(),
+            length: storage.capacity().min(ty.min as usize),
+            written: 0,
         };
-        let owns_def = def.is_none();
-        let def = match def {
-            Some(def) => {
-                // SAFETY: the caller's promise.
-                unsafe { def.write(value) };
-                def
-            }
-            None => NonNull::from(Box::leak(Box::new(value))),
-        };
-        Ok(Table {
-            def,
+        Table {
+            // SAFETY: the caller's promise.
+            def: unsafe { Definition::new(def, value) },
             ty,
-            elements,
-            owns_def,
-        })
+            storage,
+            lazy,
+        }
+    }
+
+    /// What it was in, for another one.
+    pub(super) fn into_storage(self) -> TableStorage {
+        // SAFETY: `def` is valid as long as the table, and wasm is not running.
+        let (length, written) =
+            unsafe { ((*self.def.as_ptr()).length, (*self.def.as_ptr()).written) };
+        let mut storage = self.storage;
+        if written != 0 {
+            storage.written = true;
+            storage.used = storage.used.max(length);
+        }
+        storage
     }
 
     pub(super) fn def(&self) -> NonNull<VmTable> {
-        self.def
+        self.def.place()
+    }
+
+    fn length(&self) -> usize {
+        // SAFETY: `def` is valid as long as the table, and only we change the length.
+        unsafe { (*self.def.as_ptr()).length }
     }
 
     /// Current number of elements.
     pub(crate) fn len(&self) -> u64 {
-        self.elements.len() as u64
+        self.length() as u64
     }
 
     /// The type with the current size as minimum, as imports are matched against.
@@ -107,25 +137,28 @@ impl Table {
         )
     }
 
-    /// The element at `index`.
-    pub(crate) fn get(&self, index: u64) -> Option<Element> {
-        let raw = *self.raw().get(usize::try_from(index).ok()?)?;
-        Some(if self.holds_funcs() {
-            // SAFETY: a table of functions holds null or what `raw` of a `FuncPtr` gave.
-            Element::Func(unsafe { FuncPtr::from_raw(raw as *mut VmFuncRef) })
-        } else {
-            Element::Extern(raw as u32)
-        })
+    /// An element in its raw form, as the table has it.
+    fn normal(&self, raw: u64) -> u64 {
+        match self.holds_funcs() {
+            true => raw.max(VmTable::NULL),
+            false => raw,
+        }
     }
 
     /// The raw elements.
     pub(super) fn raw(&self) -> &[u64] {
-        &self.elements
+        // SAFETY: so many are initialized, and nothing writes them while the store is borrowed.
+        unsafe { std::slice::from_raw_parts(self.storage.elements.base().cast(), self.length()) }
     }
 
-    /// The raw elements. What is written must be a raw element of this table's type.
+    /// The raw elements, which will differ from what they are at first. What is written must be a raw
+    /// element of this table's type, and not 0 in a table of functions.
     pub(super) fn raw_mut(&mut self) -> &mut [u64] {
-        &mut self.elements
+        // SAFETY: as for `raw`, and the store is borrowed mutably; `def` is valid.
+        unsafe {
+            (*self.def.as_ptr()).written = 1;
+            std::slice::from_raw_parts_mut(self.storage.elements.base().cast(), self.length())
+        }
     }
 
     /// Sets the element at `index`, of this table's type.
@@ -137,8 +170,27 @@ impl Table {
 
     /// Sets `len` elements from `index` on, of this table's type.
     pub(crate) fn fill(&mut self, index: u64, element: Element, len: u64) -> Option<()> {
-        let to = super::memory::range(index, len, self.elements.len())?;
-        self.raw_mut()[to].fill(element.raw());
+        self.fill_raw(index, element.raw(), len)
+    }
+
+    pub(super) fn fill_raw(&mut self, index: u64, raw: u64, len: u64) -> Option<()> {
+        let raw = self.normal(raw);
+        let to = range(index, len, self.length())?;
+        self.raw_mut()[to].fill(raw);
+        Some(())
+    }
+
+    /// Sets elements from `index` on, of this table's type.
+    pub(super) fn write(
+        &mut self,
+        index: u64,
+        values: impl ExactSizeIterator<Item = u64>,
+    ) -> Option<()> {
+        let to = range(index, values.len() as u64, self.length())?;
+        let null = self.normal(0);
+        for (element, value) in self.raw_mut()[to].iter_mut().zip(values) {
+            *element = value.max(null);
+        }
         Some(())
     }
 
@@ -150,43 +202,102 @@ impl Table {
     pub(super) fn grow_raw(&mut self, delta: u64, raw: u64) -> Option<u64> {
         let old = self.len();
         let new = old.checked_add(delta)?;
-        if new > MAX_ELEMENTS.min(self.ty.max.unwrap_or(u64::MAX)) {
+        let most = MAX_ELEMENTS.min(self.ty.max.unwrap_or(u64::MAX));
+        if new > most {
             return None;
         }
-        self.elements.try_reserve(delta as usize).ok()?;
-        self.elements.resize(new as usize, raw);
-        // SAFETY: `def` is valid as long as the table, and wasm is not running.
+        if new > self.storage.capacity() as u64 {
+            if !self.storage.elements.can_move() {
+                return None;
+            }
+            // Each growth moves all elements, so there are to be few.
+            let room = new.max(old.saturating_mul(2)).min(most);
+            let elements = elements_for(room).or_else(|_| elements_for(new)).ok()?;
+            // SAFETY: there is room for more than these, elsewhere.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    self.raw().as_ptr(),
+                    elements.base().cast(),
+                    self.raw().len(),
+                );
+            }
+            self.storage.elements = elements;
+        }
+        // SAFETY: `def` is valid as long as the table, and wasm is not running; there is room for so
+        // many elements, which are initialized, if only with zeros.
         unsafe {
-            (*self.def.as_ptr()).base = self.elements.as_mut_ptr();
-            (*self.def.as_ptr()).length = self.elements.len();
+            (*self.def.as_ptr()).base = self.storage.elements.base().cast();
+            (*self.def.as_ptr()).length = new as usize;
+        }
+        if delta > 0 {
+            self.fill_raw(old, raw, delta)?;
         }
         Some(old)
     }
 }
 
-/// So many nulls, or `None` without memory for them. They come zeroed from the system: what is not
-/// written costs nothing, however large a table calls itself.
-fn nulls(count: usize) -> Option<Vec<u64>> {
-    if count == 0 {
-        return Some(Vec::new());
-    }
-    let layout = Layout::array::<u64>(count).ok()?;
-    // SAFETY: the layout's size is not 0.
-    let start = unsafe { alloc_zeroed(layout) }.cast::<u64>();
-    // SAFETY: the global allocator gave it for just this layout, and every element is initialized.
-    (!start.is_null()).then(|| unsafe { Vec::from_raw_parts(start, count, count) })
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        if self.owns_def {
-            // SAFETY: leaked from a box by `new`, and nothing runs that could use it.
-            drop(unsafe { Box::from_raw(self.def.as_ptr()) });
+impl StoreOpaque {
+    /// Looks up those elements of a table that nobody has looked at; the range must be inside.
+    fn resolve_range(&mut self, id: TableId, elements: Range<usize>) {
+        let table = &mut self.tables[id];
+        let Some((instance, defined)) = table.lazy else {
+            return;
+        };
+        table.storage.used = table.storage.used.max(elements.end);
+        let base = table.storage.elements.base().cast::<u64>();
+        for index in elements {
+            // SAFETY: the range is inside of the table, and the store is borrowed mutably.
+            let element = unsafe { &mut *base.add(index) };
+            if *element == 0 {
+                *element = self.first_element(instance, defined, index as u64).raw();
+            }
         }
     }
-}
 
-impl StoreOpaque {
+    /// What a lazy table of an instance has at `index` at first.
+    fn first_element(&self, instance: InstanceId, table: DefinedTableIndex, index: u64) -> Element {
+        let data = &self.instances[instance];
+        let module = data.module();
+        let func = module.env().tables.element(module.wasm(), table, index);
+        Element::Func(func.and_then(|func| data.func(func)))
+    }
+
+    /// Looks up an element, if nobody has; nothing if there is none.
+    pub(super) fn resolve(&mut self, id: TableId, index: u64) {
+        if let Some(element) = range(index, 1, self.tables[id].length()) {
+            self.resolve_range(id, element);
+        }
+    }
+
+    /// Looks up all elements of a table, for the code of modules that import it.
+    pub(super) fn resolve_all(&mut self, id: TableId) {
+        let table = &self.tables[id];
+        let Some((instance, defined)) = table.lazy else {
+            return;
+        };
+        let (module, length) = (self.instances[instance].module().clone(), table.length());
+        for range in module.env().tables.ranges(defined) {
+            let end = length.min(range.end as usize);
+            self.resolve_range(id, range.start as usize..end);
+        }
+        self.tables[id].lazy = None;
+    }
+
+    /// The element at `index`.
+    pub(crate) fn table_get(&self, id: TableId, index: u64) -> Option<Element> {
+        let table = &self.tables[id];
+        let raw = *table.raw().get(usize::try_from(index).ok()?)?;
+        Some(if let (0, Some((instance, defined))) = (raw, table.lazy) {
+            self.first_element(instance, defined, index)
+        } else if table.holds_funcs() {
+            let raw = (raw & !VmTable::NULL) as *mut VmFuncRef;
+            // SAFETY: a table of functions holds null or what `raw` of a `FuncPtr` gave.
+            Element::Func(unsafe { FuncPtr::from_raw(raw) })
+        } else {
+            Element::Extern(raw as u32)
+        })
+    }
+
     /// Copies between or within tables, with the bounds check that `table.copy` needs.
     pub(crate) fn table_copy(
         &mut self,
@@ -196,13 +307,14 @@ impl StoreOpaque {
         src_at: u64,
         len: u64,
     ) -> Option<()> {
-        let from = super::memory::range(src_at, len, self.tables[src].raw().len())?;
-        let to = super::memory::range(dst_at, len, self.tables[dst].raw().len())?;
+        let from = range(src_at, len, self.tables[src].length())?;
+        let to = range(dst_at, len, self.tables[dst].length())?;
+        self.resolve_range(src, from.clone());
         if dst == src {
             self.tables[dst].raw_mut().copy_within(from, to.start);
         } else {
             let (dst, src) = self.two_tables(dst, src)?;
-            dst.raw_mut()[to].copy_from_slice(&src.raw()[from]);
+            dst.write(dst_at, src.raw()[from].iter().copied())?;
         }
         Some(())
     }

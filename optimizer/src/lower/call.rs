@@ -1,14 +1,16 @@
 //! Calls of wasm functions and of the runtime.
 
 use bimetal_abi::{
-    Builtin, BuiltinReturn, CallMode, TrapCode, VmContextHeader, VmFuncImport, VmFuncRef, builtins,
+    Builtin, BuiltinReturn, CallMode, TrapCode, VmContextHeader, VmFuncImport, VmFuncRef,
+    VmStoreContext, VmTable, builtins,
 };
 use bimetal_codegen::CompileError;
 use bimetal_wasm::{FuncIndex, HeapType, TableIndex, TypeIndex};
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    self, ExtFuncData, ExternalName, FuncRef, InstBuilder, SigRef, UserExternalName, Value, types,
+    self, ExtFuncData, ExternalName, FuncRef, InstBuilder, Opcode, SigRef, UserExternalName, Value,
+    types,
 };
 use cranelift_entity::EntityRef;
 
@@ -138,14 +140,16 @@ impl Lower<'_> {
             return Err(CompileError::Bug(format!("{inst} has no callee")));
         };
         let signature = self.signature(ty)?;
-        let (place, flags) = self.element_place(table, index, TrapCode::UndefinedElement)?;
-        let callee = self.load(POINTER, flags, place, 0);
+        let callee = self.element(table, index, TrapCode::UndefinedElement)?;
         let null = traps::to_clif(TrapCode::UninitializedElement);
         // The first load from a reference also finds out whether it is null.
         let first = if self.signals {
             Some(null)
         } else {
-            self.trap_if_zero(callee, null);
+            let last = self.iconst(POINTER, VmTable::NULL);
+            let order = IntCC::UnsignedLessThanOrEqual;
+            let is_null = self.cur.ins().icmp(order, callee, last);
+            self.trap_if(is_null, null);
             None
         };
         let plain = self.flags.func_ref(self.cur.func, None);
@@ -254,11 +258,20 @@ impl Lower<'_> {
         self.cur.ins().call_indirect(signature, code, &values)
     }
 
-    /// Calls a function without parameters or result from a cold path. What is needed for the call
-    /// is loaded there and then: as pure loads these would move out of loops and take registers.
-    pub(super) fn call_rare_builtin(&mut self, builtin: Builtin) {
+    /// Calls a function that keeps all registers from a cold path. What is needed for the call is
+    /// loaded there and then: as pure loads these would move out of loops and take registers.
+    pub(super) fn call_rare_builtin(&mut self, builtin: Builtin, arguments: &[Value]) {
         let signature = self.builtin_signature(builtin);
         let flags = self.flags.mutable(self.cur.func, Region::Interrupt);
+        if !arguments.is_empty() {
+            let store = self.load(POINTER, flags, self.vmctx, VmContextHeader::STORE);
+            for (offset, &value) in (VmStoreContext::ARGUMENTS as i32..)
+                .step_by(8)
+                .zip(arguments)
+            {
+                self.store_op(Opcode::Store, flags, value, store, offset);
+            }
+        }
         let table = self.load(POINTER, flags, self.vmctx, VmContextHeader::BUILTINS);
         let code = self.load(POINTER, flags, table, builtin.offset());
         self.cur.ins().call_indirect(signature, code, &[self.vmctx]);

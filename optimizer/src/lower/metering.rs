@@ -56,7 +56,7 @@ impl Lower<'_> {
         let (stop, go_on) = (self.new_block(), self.new_block());
         self.cur.ins().brif(wanted, stop, &[], go_on, &[]);
         self.on_cold_path(stop, |lower| {
-            lower.call_rare_builtin(Builtin::interrupt);
+            lower.call_rare_builtin(Builtin::interrupt, &[]);
             lower.cur.ins().jump(go_on, &[]);
         });
         self.enter(go_on);
@@ -74,7 +74,7 @@ impl Lower<'_> {
         let same = [BlockArg::Value(fuel)];
         self.cur.ins().brif(out, stop, &[], go_on, &same);
         self.on_cold_path(stop, |lower| {
-            lower.call_rare_builtin(Builtin::out_of_fuel);
+            lower.call_rare_builtin(Builtin::out_of_fuel, &[]);
             let more = [BlockArg::Value(lower.load_fuel())];
             lower.cur.ins().jump(go_on, &more);
         });
@@ -83,7 +83,11 @@ impl Lower<'_> {
     }
 
     /// Makes code that is hardly ever executed, from `block` on.
-    fn on_cold_path(&mut self, block: cranelift_codegen::ir::Block, make: impl FnOnce(&mut Self)) {
+    pub(super) fn on_cold_path(
+        &mut self,
+        block: cranelift_codegen::ir::Block,
+        make: impl FnOnce(&mut Self),
+    ) {
         let cold = std::mem::replace(&mut self.cold, true);
         self.enter(block);
         make(self);

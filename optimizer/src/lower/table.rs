@@ -1,10 +1,10 @@
 //! Tables, references and globals.
 
-use bimetal_abi::{Builtin, TrapCode, VmTable};
+use bimetal_abi::{Builtin, TrapCode, VmFuncRef, VmTable};
 use bimetal_codegen::CompileError;
-use bimetal_wasm::{HeapType, TableIndex};
+use bimetal_wasm::{FuncIndex, HeapType, TableIndex};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlags, Opcode, Value, types};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlags, Opcode, Value, types};
 
 use super::vm::Region;
 use super::{Lower, clif_type};
@@ -51,23 +51,28 @@ impl Lower<'_> {
                 let Some(index) = self.env.module.func_refs[func].expand() else {
                     return Err(CompileError::Bug(format!("{func} has no reference")));
                 };
-                let offset = self.env.offsets.func_ref(index);
-                let offset = self.iconst(POINTER, u64::from(offset));
-                let value = self.cur.ins().iadd(self.vmctx, offset);
+                let value = self.own_func_ref(func, self.env.offsets.func_ref(index));
                 self.set(self.graph.result(inst), value);
             }
             (Op::TableGet, Imm::Table(table)) => {
-                let (place, flags) =
-                    self.element_place(table, args[0], TrapCode::TableOutOfBounds)?;
-                let value = self.load(POINTER, flags, place, 0);
+                let value = self.element(table, args[0], TrapCode::TableOutOfBounds)?;
                 let value = self.element_as_ref(table, value);
                 self.set(self.graph.result(inst), value);
             }
             (Op::TableSet, Imm::Table(table)) => {
-                let value = self.ref_as_element(args[1])?;
+                let mut value = self.ref_as_element(args[1])?;
+                if !self.is_extern(table) {
+                    let null = self.iconst(POINTER, VmTable::NULL);
+                    value = self.cur.ins().umax(value, null);
+                }
                 let (place, flags) =
                     self.element_place(table, args[0], TrapCode::TableOutOfBounds)?;
                 self.store_op(Opcode::Store, flags, value, place, 0);
+                let (definition, offset) = self.table_definition(table);
+                let written = self.flags.mutable(self.cur.func, Region::TablesWritten);
+                let one = self.iconst(types::I32, 1);
+                let offset = (offset + VmTable::WRITTEN) as i32;
+                self.store_op(Opcode::Store, written, one, definition, offset);
             }
             (Op::TableSize, Imm::Table(table)) => {
                 let length = self.table_length(table);
@@ -117,9 +122,62 @@ impl Lower<'_> {
         Ok(Some(()))
     }
 
+    /// An element, in the table's form; never one that is still to be looked up. Past the table's
+    /// end it traps with `code`.
+    pub(super) fn element(
+        &mut self,
+        table: TableIndex,
+        index: graph::Value,
+        code: TrapCode,
+    ) -> Result<Value, CompileError> {
+        let (place, flags) = self.element_place(table, index, code)?;
+        let found = self.load(POINTER, flags, place, 0);
+        if !self.is_lazy_table(table) {
+            return Ok(found);
+        }
+        let index = self.wide(index)?;
+        Ok(self.unless_zero(found, found, |lower| {
+            let table = lower.iconst(POINTER, u64::from(table.as_u32()));
+            lower.call_rare_builtin(Builtin::table_element, &[table, index]);
+            lower.load(POINTER, flags, place, 0)
+        }))
+    }
+
+    /// The reference to a function of the instance, which is made if there is none yet.
+    fn own_func_ref(&mut self, func: FuncIndex, offset: u32) -> Value {
+        let flags = self.flags.mutable(self.cur.func, Region::FuncRefs);
+        let cell = self.load(POINTER, flags, self.vmctx, offset + VmFuncRef::CELL);
+        let offset = self.iconst(POINTER, u64::from(offset));
+        self.unless_zero(cell, cell, |lower| {
+            let func = lower.iconst(POINTER, u64::from(func.as_u32()));
+            lower.call_rare_builtin(Builtin::func_ref, &[func]);
+            func
+        });
+        self.cur.ins().iadd(self.vmctx, offset)
+    }
+
+    /// `value`, but where `condition` is zero, which is rare, what `other` gives.
+    fn unless_zero(
+        &mut self,
+        condition: Value,
+        value: Value,
+        other: impl FnOnce(&mut Self) -> Value,
+    ) -> Value {
+        let (rare, go_on) = (self.new_block(), self.new_block());
+        let after = self.cur.func.dfg.append_block_param(go_on, POINTER);
+        let usual = [BlockArg::Value(value)];
+        self.cur.ins().brif(condition, go_on, &usual, rare, &[]);
+        self.on_cold_path(rare, |lower| {
+            let found = other(lower);
+            lower.cur.ins().jump(go_on, &[BlockArg::Value(found)]);
+        });
+        self.enter(go_on);
+        after
+    }
+
     /// The address of an element, checked: past the table's end it traps with `code`, here or at
     /// the access.
-    pub(super) fn element_place(
+    fn element_place(
         &mut self,
         table: TableIndex,
         index: graph::Value,
@@ -182,10 +240,10 @@ impl Lower<'_> {
     /// The 64 bits of an element as a reference.
     fn element_as_ref(&mut self, table: TableIndex, element: Value) -> Value {
         if self.is_extern(table) {
-            self.cur.ins().ireduce(types::I32, element)
-        } else {
-            element
+            return self.cur.ins().ireduce(types::I32, element);
         }
+        let address = self.iconst(POINTER, !VmTable::NULL);
+        self.cur.ins().band(element, address)
     }
 
     /// A reference as the 64 bits of an element.

@@ -52,8 +52,10 @@ pub(super) enum Region {
     FuncRefs,
     /// `VmMemory` structures.
     Memories,
-    /// `VmTable` structures.
+    /// `VmTable` structures, but for `written`.
     Tables,
+    /// That, which is only ever set.
+    TablesWritten,
     /// The bytes of a memory.
     MemoryBytes(Option<u32>),
     /// The elements of a table.
@@ -88,6 +90,7 @@ impl Region {
             Region::Slots => (number(9, None), "slots"),
             Region::Fuel => (number(10, None), "fuel"),
             Region::Interrupt => (number(11, None), "interrupt"),
+            Region::TablesWritten => (number(12, None), "written"),
         };
         AliasRegionData {
             user_id,
@@ -341,6 +344,12 @@ impl Lower<'_> {
     pub(super) fn fixed_table_length(&self, table: TableIndex) -> Option<u64> {
         let ty = self.env.module.tables[table];
         (ty.max == Some(ty.min)).then_some(ty.min)
+    }
+
+    /// Whether a zero in a table stands for an element that is still to be looked up.
+    pub(super) fn is_lazy_table(&self, table: TableIndex) -> bool {
+        let defined = self.env.module.defined_table(table);
+        defined.is_some_and(|table| self.env.tables.is_lazy(table))
     }
 
     /// The region of a table's elements.

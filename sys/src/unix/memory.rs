@@ -115,6 +115,43 @@ impl Reservation {
         Ok(())
     }
 
+    /// Takes the rights to `len` bytes from `offset` away again. What was written there is kept until
+    /// it is [reset](Reservation::reset). Rounding as for [`Reservation::make_accessible`].
+    ///
+    /// # Errors
+    /// If the range is not inside, or the system refuses.
+    pub fn make_inaccessible(&self, offset: usize, len: usize) -> io::Result<()> {
+        let (start, len) = self.range(offset, len)?;
+        if len != 0 {
+            // SAFETY: the range is inside of the mapping that `self` owns; the module's comment says
+            // who answers for who still uses it.
+            unsafe { rustix::mm::mprotect(start.cast(), len, MprotectFlags::empty())? };
+        }
+        Ok(())
+    }
+
+    /// Makes `len` bytes from `offset` what they were at first: inaccessible, without memory, of no
+    /// image. Rounding as for [`Reservation::make_accessible`].
+    ///
+    /// # Errors
+    /// If the range is not inside, or the system refuses.
+    pub fn map_nothing(&self, offset: usize, len: usize) -> io::Result<()> {
+        let (start, len) = self.range(offset, len)?;
+        if len != 0 {
+            // SAFETY: the range that is replaced is inside of the mapping that `self` owns; the
+            // module's comment says who answers for its contents.
+            unsafe {
+                rustix::mm::mmap_anonymous(
+                    start.cast(),
+                    len,
+                    ProtFlags::empty(),
+                    MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what was written to `len` bytes from `offset` and gives its memory back: the bytes
     /// are again zero, or those of the image that is mapped there. They stay accessible if they
     /// were. Rounding as for [`Reservation::make_accessible`].

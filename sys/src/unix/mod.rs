@@ -7,6 +7,7 @@
 
 pub mod cache_files;
 pub mod code;
+pub mod dirty;
 pub mod file;
 pub mod memory;
 pub mod profile;
