@@ -204,7 +204,6 @@ mod tests {
         }
         for text in [
             r#"(module (import "a" "t" (table 1 funcref)) (func $f) (elem (i32.const 0) $f))"#,
-            r#"(module (table 1 funcref (ref.func $f)) (func $f) (elem (i32.const 0) $f))"#,
             r#"(module (table 1 externref) (elem (i32.const 0) externref (ref.null extern)))"#,
         ] {
             assert_eq!(tables(text).1, 1, "{text}");

@@ -1,12 +1,14 @@
 //! What a benchmark run is: the guest programs with their known results, the report that a race
 //! writes, its statistics, its pictures, and the comparison of two reports.
 //!
-//! Nothing here starts a process or looks at a clock: `cargo xtask bench` races, this crate knows
-//! what the numbers mean. (The program `calls`, beside it, measures calls between host and wasm.) Single times mean little on a shared machine; everything is said as a
+//! `cargo xtask bench` races programs; this crate knows what the numbers mean. What is too short for a
+//! process of its own is measured by the programs beside it, `calls` (between host and wasm) and
+//! `instances`, with [`bursts`]. Single times mean little on a shared machine; everything is said as a
 //! ratio of two contenders that ran interleaved.
 
 #![forbid(unsafe_code)]
 
+pub mod bursts;
 mod compare;
 mod html;
 mod programs;

@@ -59,6 +59,8 @@ pub enum Kind {
     Start,
     /// One call between host and wasm, as a library.
     Call,
+    /// Making an instance with its store, maybe using it, and dropping both.
+    Instance,
     /// A guest program with checks for deadlines or fuel in its code.
     Checks,
 }
@@ -100,11 +102,12 @@ pub struct Sample {
 
 impl Kind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::Run,
         Kind::Compile,
         Kind::Start,
         Kind::Call,
+        Kind::Instance,
         Kind::Checks,
     ];
 
@@ -115,6 +118,7 @@ impl Kind {
             Kind::Compile => "Compiling large modules",
             Kind::Start => "Cold start",
             Kind::Call => "Calls between host and wasm",
+            Kind::Instance => "A store and an instance",
             Kind::Checks => "The price of checks",
         }
     }
@@ -125,7 +129,7 @@ impl Kind {
             Kind::Run => &[Metric::Wall, Metric::Cpu],
             Kind::Compile => &[Metric::Cpu, Metric::Wall, Metric::Memory],
             Kind::Start => &[Metric::Wall, Metric::Memory],
-            Kind::Call => &[Metric::PerCall],
+            Kind::Call | Kind::Instance => &[Metric::PerCall],
             Kind::Checks => &[Metric::Cpu],
         }
     }
@@ -136,7 +140,7 @@ impl Metric {
     pub fn title(self) -> &'static str {
         match self {
             Metric::Wall => "wall time, s",
-            Metric::PerCall => "time per call, ns",
+            Metric::PerCall => "time of one, ns",
             Metric::Cpu => "processor time, s",
             Metric::Memory => "peak memory, MB",
         }

@@ -68,6 +68,7 @@ fn store_context() -> VmStoreContext {
         store: ptr::null_mut(),
         own_stack_limit: AtomicUsize::new(0),
         interrupted_pc: 0,
+        arguments: [0; 2],
     }
 }
 

@@ -88,15 +88,14 @@ impl Zeroed {
     /// No bytes.
     pub(super) const NOTHING: Zeroed =
         Zeroed::Heap(NonNull::<u128>::dangling().cast(), Layout::new::<()>());
-    /// From so many bytes on it is mapped rather than cleared by an allocator.
-    const LARGE: usize = 64 << 10;
+    /// From so many bytes on it is mapped rather than cleared by an allocator, which takes a
+    /// microsecond for that many where mapping takes two.
+    const LARGE: usize = 128 << 10;
 
     /// So many bytes, aligned to 16; `None` if there is no memory.
     pub(super) fn new(bytes: usize) -> Option<Zeroed> {
         if bytes >= Self::LARGE {
-            let space = Reservation::new(bytes).ok()?;
-            space.make_accessible(0, space.size()).ok()?;
-            return Some(Zeroed::Mapped(space));
+            return Reservation::accessible(bytes).ok().map(Zeroed::Mapped);
         }
         let layout = Layout::from_size_align(bytes, 16).ok()?;
         if bytes == 0 {

@@ -63,6 +63,10 @@ impl Reservation {
     /// # Errors
     /// What the system says, mostly that there is no such range left.
     pub fn new(size: usize) -> io::Result<Reservation> {
+        Reservation::with_rights(size, ProtFlags::empty())
+    }
+
+    fn with_rights(size: usize, rights: ProtFlags) -> io::Result<Reservation> {
         let size = round_to_pages(size)?;
         if size == 0 {
             let base = ptr::without_provenance_mut(page_size());
@@ -73,7 +77,7 @@ impl Reservation {
             rustix::mm::mmap_anonymous(
                 ptr::null_mut(),
                 size,
-                ProtFlags::empty(),
+                rights,
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )?
         };
@@ -81,6 +85,14 @@ impl Reservation {
             base: base.cast(),
             size,
         })
+    }
+
+    /// As [`Reservation::new`], but all of it is accessible at once.
+    ///
+    /// # Errors
+    /// As for [`Reservation::new`].
+    pub fn accessible(size: usize) -> io::Result<Reservation> {
+        Reservation::with_rights(size, ProtFlags::READ | ProtFlags::WRITE)
     }
 
     /// The first address.

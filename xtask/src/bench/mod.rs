@@ -1,14 +1,14 @@
 //! Races: the guest programs of `bench/guests`, compiling large real modules, and cold starts, each
 //! run by bimetal, natively, and by the peers that are on PATH; the guest programs with and without
-//! checks for deadlines and fuel; and calls between host and wasm, which a program of `bench` races
-//! in one process.
+//! checks for deadlines and fuel; and calls between host and wasm, and making instances, which programs
+//! of `bench` race in one process each.
 //!
 //! Everybody runs in every round, one after the other, so that a busy machine is busy for all; the
 //! minimum and the median over the rounds are kept, and ratios are what is looked at. A wrong
 //! result is an error, not a time.
 
-mod calls;
 mod contenders;
+mod library;
 mod race;
 
 use std::fs;
@@ -36,8 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     filter: Vec<String>,
     /// What to race: run (guest programs), compile (large modules), start (cold starts), checks
-    /// (guest programs with deadlines and fuel), calls (between host and wasm, with Wasmtime as a
-    /// library if it is among the peers)
+    /// (guest programs with deadlines and fuel), calls (between host and wasm) and instances (made and
+    /// dropped), these two with Wasmtime as a library if it is among the peers
     #[arg(long, value_delimiter = ',', default_value = "run")]
     parts: Vec<Part>,
     /// Rounds; every contender runs once in each
@@ -79,6 +79,7 @@ enum Part {
     Start,
     Checks,
     Calls,
+    Instances,
 }
 
 impl Args {
@@ -169,8 +170,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         sound &= all_right;
         report.races.extend(races);
     }
-    if args.parts.contains(&Part::Calls) {
-        calls::run(args, &mut report)?;
+    for (part, name) in [(Part::Calls, "calls"), (Part::Instances, "instances")] {
+        if args.parts.contains(&part) {
+            library::run(name, args, &mut report)?;
+        }
     }
     ensure!(
         !report.races.is_empty(),

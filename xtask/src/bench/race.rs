@@ -46,8 +46,8 @@ pub(crate) fn entries(
 ) -> Result<Vec<Entry>> {
     match kind {
         Kind::Run | Kind::Checks => guest_entries(args, field, scratch),
-        // Raced by a program of its own.
-        Kind::Call => Ok(Vec::new()),
+        // Raced by programs of their own.
+        Kind::Call | Kind::Instance => Ok(Vec::new()),
         Kind::Compile => real_entries(&LARGE_MODULES, args, |name, wasm| Entry {
             program: name.to_owned(),
             wanted: String::new(),

@@ -77,6 +77,8 @@ pub(crate) struct Storage {
 #[derive(Debug)]
 pub(crate) struct TableStorage {
     pub(in crate::vm) elements: Zeroed,
+    /// How many of them there may be, if `elements` is not to move.
+    most: usize,
     /// How many from the start may not be zero.
     pub(in crate::vm) used: usize,
     /// Whether any is neither zero nor what it is at first.
@@ -85,8 +87,14 @@ pub(crate) struct TableStorage {
 
 impl TableStorage {
     pub(in crate::vm) fn new(elements: Zeroed) -> TableStorage {
+        TableStorage::limited(elements, usize::MAX)
+    }
+
+    /// For so many elements at most, as long as they stay there.
+    fn limited(elements: Zeroed, most: usize) -> TableStorage {
         TableStorage {
             elements,
+            most,
             used: 0,
             written: false,
         }
@@ -94,7 +102,7 @@ impl TableStorage {
 
     /// How many elements it has room for.
     pub(in crate::vm) fn capacity(&self) -> usize {
-        self.elements.size() / size_of::<u64>()
+        self.most.min(self.elements.size() / size_of::<u64>())
     }
 
     /// Makes all elements zero again; not more than `keep` bytes stay in memory.

@@ -104,9 +104,10 @@ impl Pool {
             .checked_mul(size_of::<u64>() as u64)
             .and_then(in_pages)
             .ok_or_else(too_large)?;
-        let space = |count: u32, slot: usize, what: &str, advice: &str| {
+        type Make = fn(usize) -> io::Result<Reservation>;
+        let space = |make: Make, count: u32, slot: usize, what: &str, advice: &str| {
             let size = slot.checked_mul(count as usize).ok_or_else(too_large)?;
-            let space = Reservation::new(size).map_err(|error| {
+            let space = make(size).map_err(|error| {
                 Error::new(error).context(format_args!(
                     "cannot reserve {size} bytes of address space for a pool of {count} {what} of \
                      {slot} bytes each: {advice}"
@@ -115,18 +116,19 @@ impl Pool {
             Ok::<_, Error>(Arc::new(space))
         };
         let memories = space(
+            Reservation::new,
             limits.total_memories,
             memory_slot,
             "memories",
             "lower `total_memories`, or `max_memory_size` and `Config::memory_reservation`",
         )?;
         let tables = space(
+            Reservation::accessible,
             limits.total_tables,
             table_slot,
             "tables",
             "lower `total_tables` or `table_elements`",
         )?;
-        tables.make_accessible(0, tables.size())?;
         Ok(Pool {
             limits,
             memories,
@@ -233,7 +235,7 @@ impl Pool {
             }),
             tables: state.tables.take(wanted.tables, |i| {
                 let slot = Slot::new(&self.tables, i, self.table_slot);
-                TableStorage::new(Zeroed::Slot(slot))
+                TableStorage::limited(Zeroed::Slot(slot), limits.table_elements)
             }),
         };
         state.instances += 1;

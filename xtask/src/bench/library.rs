@@ -1,4 +1,5 @@
-//! Calls between host and wasm: `bench/src/bin/calls` measures them, in one process for all.
+//! What is measured with the runtimes as libraries, in one process for all: calls between host and
+//! wasm (`bench/src/bin/calls`), and making instances (`bench/src/bin/instances`).
 
 use std::env;
 use std::ffi::OsString;
@@ -13,16 +14,16 @@ use crate::process::{root, run_quietly, run_visibly};
 /// What the program calls the peer.
 const PEER: &str = "wasmtime (library)";
 
-/// Builds and runs the program, and adds what it measured to the report.
-pub(super) fn run(args: &Args, report: &mut Report) -> Result<()> {
+/// Builds and runs one of these programs, and adds what it measured to the report.
+pub(super) fn run(name: &str, args: &Args, report: &mut Report) -> Result<()> {
     let with_peer = args.versus.iter().any(|peer| peer == "wasmtime");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    eprintln!("building the program that calls (release)");
+    eprintln!("building the program `{name}` (release)");
     let mut build = Command::new(cargo);
     build
         .current_dir(root())
         .args(["build", "--quiet", "--release"])
-        .args(["--package", "bimetal-bench", "--bin", "calls"]);
+        .args(["--package", "bimetal-bench", "--bin", name]);
     if with_peer {
         build.args(["--features", "peer"]);
     }
@@ -30,17 +31,22 @@ pub(super) fn run(args: &Args, report: &mut Report) -> Result<()> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let program = target
         .join("release")
-        .join(format!("calls{}", env::consts::EXE_SUFFIX));
+        .join(format!("{name}{}", env::consts::EXE_SUFFIX));
     // A round takes a quarter of a second, so there can be more than of programs.
     let rounds = if args.smoke { 1 } else { args.rounds * 10 };
     let mut command = Command::new(program);
     command.arg(rounds.to_string()).args(&args.filter);
     let races: Vec<Race> = serde_json::from_str(&run_quietly(&mut command)?)
-        .context("the program that calls printed something else than races")?;
-    let took_part = |name: &str| races.iter().all(|race| race.samples.contains_key(name));
-    ensure!(took_part("bimetal"), "bimetal could not call");
+        .with_context(|| format!("the program `{name}` printed something else than races"))?;
+    let took_part = |who: &str| races.iter().all(|race| race.samples.contains_key(who));
+    ensure!(
+        took_part("bimetal"),
+        "bimetal is not in all races of `{name}`"
+    );
     if with_peer {
-        ensure!(took_part(PEER), "{PEER} could not call");
+        ensure!(took_part(PEER), "{PEER} is not in all races of `{name}`");
+    }
+    if with_peer && report.contenders.iter().all(|c| c.name != PEER) {
         report.contenders.push(Contender {
             name: PEER.to_owned(),
             version: "the one in Cargo.lock".to_owned(),
