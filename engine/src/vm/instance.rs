@@ -508,7 +508,7 @@ impl StoreOpaque {
                 },
                 context: data.context,
                 used: true,
-                filled: true,
+                filled: false,
             };
             self.engine().allocator().free(&data.module, parts, ran);
         }

@@ -141,6 +141,7 @@ impl Zeroed {
         // SAFETY: it is all accessible and ours alone.
         unsafe { std::ptr::write_bytes(self.base(), 0, kept) };
         match self {
+            _ if kept == len => Ok(()),
             Zeroed::Heap(..) => Ok(()),
             Zeroed::Mapped(space) => space.reset(kept, len - kept),
             Zeroed::Slot(slot) => slot.pool.reset(slot.at + kept, len - kept),

@@ -335,6 +335,7 @@ impl Allocator for Pool {
 
     fn free(&self, module: &Module, mut parts: Parts, ran: bool) {
         parts.used = true;
+        parts.filled = module.inner().contents.next(module.wasm(), true).is_some();
         if let Err(error) = self.reset(module, &mut parts, ran) {
             tracing::debug!(%error, "slots of the pool are unmapped instead of being reset");
             return self.end(parts.storage);
