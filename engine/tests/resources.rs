@@ -437,8 +437,8 @@ fn ten_thousand_instances_at_a_time() -> Result<()> {
     assert!(during.resident - before.resident < 1 << 30);
     assert!(during.mappings - before.mappings < 6 * INSTANCES);
     assert!(
-        after.resident - before.resident < 32 << 20,
-        "most are not kept"
+        after.resident - before.resident < 64 << 20,
+        "what is left is the heap's, and a hundred warm slots"
     );
     for _ in 0..INSTANCES {
         guest.instantiate(&mut Store::new(&engine, ()))?;
