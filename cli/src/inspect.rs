@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use bimetal::{Config, Engine, Module, Result};
 use bimetal_artifact::{Header, Image};
+use bimetal_runtime::grants::Grants;
 use bimetal_runtime::host;
+use bimetal_runtime::limits::Limits;
+use bimetal_runtime::program::Program;
 use bimetal_wasm::inspect::{SectionSummary, Summary};
 use serde::Serialize;
 
@@ -21,6 +24,8 @@ const LARGEST: usize = 10;
 #[derive(Serialize)]
 struct Report {
     environment: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Program>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<ImageSummary>,
     #[serde(flatten)]
@@ -81,15 +86,17 @@ impl ImageSummary {
 
 /// Prints what is in the module.
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
-    let (module, image) = match load::module_or_image(&args.file)? {
-        load::Loaded::Module(module) => (module, None),
-        load::Loaded::Image(module, image) => (module, Some(image)),
-    };
+    let load::Loaded {
+        module,
+        image,
+        program: settings,
+    } = load::module_or_image(&args.file)?;
     // Nothing is compiled: also what was compiled for another machine can be looked at.
     let engine = Engine::new(Config::new().lazy(true))?;
     let program = Module::from_binary(&engine, &module.bytes)?;
     let mut report = Report {
         environment: host::known().recognise(&program).name().to_owned(),
+        program: settings,
         image: image.map(|image| ImageSummary::new(&image)),
         summary: Summary::new(&module, LARGEST),
     };
@@ -105,6 +112,9 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
             output::bytes(report.summary.size as u64),
             report.environment
         )?;
+        if let Some(program) = &report.program {
+            print_program(&mut out, program)?;
+        }
         if let Some(image) = &report.image {
             image.print(&mut out)?;
         }
@@ -122,6 +132,57 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a program is run with, one thing in a line.
+fn print_program(out: &mut impl Write, program: &Program) -> std::io::Result<()> {
+    let Grants {
+        dirs,
+        env,
+        inherit_env,
+        listen,
+        deterministic,
+    } = &program.grants;
+    writeln!(out, "a native program of {}", output::name(&program.name))?;
+    if let Some(name) = &program.argv0 {
+        writeln!(out, "  its name for itself: {}", output::name(name))?;
+    }
+    if !program.args.is_empty() {
+        let args: Vec<_> = program.args.iter().map(|arg| output::name(arg)).collect();
+        writeln!(out, "  arguments before the user's: {}", args.join(" "))?;
+    }
+    for dir in dirs {
+        let host = dir.host.display().to_string();
+        let (host, guest) = (output::name(&host), output::name(&dir.guest));
+        let how = if dir.read_only { ", read-only" } else { "" };
+        writeln!(out, "  directory: {host} as {guest}{how}")?;
+    }
+    for variable in env {
+        let text = variable.to_string_lossy();
+        writeln!(out, "  variable: {}", output::name(&text))?;
+    }
+    for address in listen {
+        writeln!(out, "  socket: {}", output::name(address))?;
+    }
+    for (is_so, what) in [
+        (*inherit_env, "all of the environment is given to it"),
+        (
+            *deterministic,
+            "clocks and random numbers are the same in each run",
+        ),
+        (
+            program.user_grants,
+            "its user may give it more, by BIMETAL_GRANTS",
+        ),
+    ] {
+        if is_so {
+            writeln!(out, "  {what}")?;
+        }
+    }
+    if program.limits != Limits::default() {
+        writeln!(out, "  limits: {:?}", program.limits)?;
+    }
+    Ok(())
 }
 
 /// A bar for each section that is large enough to be seen.

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use bimetal::{Config, Context, Engine, Error, Module, Result};
-use bimetal_artifact::Image;
+use bimetal_artifact::{Image, ImageError, executable};
+use bimetal_runtime::program::Program;
 
 use crate::args::CodeArgs;
 use crate::image;
@@ -63,22 +64,43 @@ fn from_bytes(file: &Path, bytes: Vec<u8>) -> Result<bimetal_wasm::Module> {
 }
 
 /// What a file holds.
-pub enum Loaded {
-    Module(bimetal_wasm::Module),
-    Image(bimetal_wasm::Module, Box<Image>),
+pub struct Loaded {
+    pub module: bimetal_wasm::Module,
+    /// The module compiled.
+    pub image: Option<Image>,
+    /// What the compiled module is run with, if the file is a program.
+    pub program: Option<Program>,
 }
 
-/// Decodes a module of either format, or a compiled one, to be looked at.
+/// Decodes a module of either format, a compiled one, or one in a program, to be looked at.
 pub fn module_or_image(file: &Path) -> Result<Loaded> {
     let bytes = read(file)?;
     if !Engine::detect_precompiled(&bytes) {
-        return from_bytes(file, bytes).map(Loaded::Module);
+        return Ok(Loaded {
+            module: from_bytes(file, bytes)?,
+            image: None,
+            program: None,
+        });
     }
     let what = || format!("`{}` cannot be looked into", display_name(file));
+    let (bytes, program) = match executable::find(&bytes) {
+        Ok(Some(attached)) => {
+            let image = attached.image.start as usize..attached.image.end as usize;
+            let program = Program::from_json(&attached.settings).with_context(what)?;
+            (bytes[image].to_vec(), Some(program))
+        }
+        // What is wrong with it is said of it as an image.
+        Ok(None) | Err(ImageError::NotAnImage(_)) => (bytes, None),
+        Err(error) => return Err(Error::new(error)).with_context(what),
+    };
     let image = Image::open(bytes).with_context(what)?;
     // Nothing is trusted here, so it is validated as any other.
     let module = bimetal_wasm::Module::new(image.wasm(), &Default::default()).with_context(what)?;
-    Ok(Loaded::Image(module, image.into()))
+    Ok(Loaded {
+        module,
+        image: Some(image),
+        program,
+    })
 }
 
 /// The binary of a module of either format, not validated yet.

@@ -297,6 +297,35 @@ fn programs_end_as_the_guest_does() {
     assert!(error.contains("stack"), "{error}");
 }
 
+#[test]
+fn a_program_is_looked_into() {
+    let scratch = Scratch::new();
+    let options = ["--dir", "a::/b:ro", "--arg", "x", "--fuel", "99"];
+    scratch.build(
+        &[
+            &options[..],
+            &["--grants", "user", &file("cases/hello.wat")],
+        ]
+        .concat(),
+    );
+    let inspect = |args: &[&str]| {
+        let mut command = scratch.command(env!("CARGO_BIN_EXE_bimetal"));
+        said(&command.arg("inspect").args(args).output().unwrap())
+    };
+    let text = inspect(&["app"]);
+    for line in [
+        "a native program of hello.wat\n",
+        "  directory: a as /b, read-only\n",
+        "  arguments before the user's: x\n",
+        "  its user may give it more, by BIMETAL_GRANTS\n",
+        "fuel: Some(99)",
+        "WASI preview 1 command\n",
+    ] {
+        assert!(text.contains(line), "{line:?}: {text}");
+    }
+    assert!(inspect(&["--json", "app"]).contains("\"user_grants\": true"));
+}
+
 /// No code but that of files, and none that can be written.
 #[test]
 fn no_code_is_made_at_run_time() {

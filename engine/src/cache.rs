@@ -557,7 +557,11 @@ fn add_trampolines(
 impl ModuleInner {
     /// Writes what was compiled since the module was loaded or written to its cache, if it has one.
     fn update_cache(&self) -> Result<()> {
-        let Some(slot) = &self.slot else {
+        let Some(slot) = self
+            .slot
+            .as_ref()
+            .filter(|_| self.engine.compiler().is_ok())
+        else {
             return Ok(());
         };
         let compiled = self.compiled();

@@ -180,7 +180,10 @@ impl Engine {
     }
 
     pub(crate) fn compiler(&self) -> Result<&dyn Compiler> {
-        self.inner.compiler.as_deref().ok_or_else(|| {
+        // Where there never is one, all that needs one is left out of the program, too.
+        let present = cfg!(feature = "optimizer");
+        let compiler = self.inner.compiler.as_deref().filter(|_| present);
+        compiler.ok_or_else(|| {
             Error::of(
                 ErrorKind::Compile,
                 "this engine has no compiler: it runs compiled modules only \

@@ -81,7 +81,6 @@ fn decode_with(bytes: Bytes, features: &Features, wasm_features: WasmFeatures) -
     }
     let mut decoder = Decoder {
         module: Module::empty(bytes, *features),
-        validator: Validator::new_with_features(wasm_features),
         resources: None,
     };
     let outline = decoder.outline(data, wasm_features);
@@ -134,12 +133,11 @@ pub(crate) fn decode_validated(
     let wasm_features = features.to_wasmparser();
     let mut decoder = Decoder {
         module: Module::empty(bytes, *features),
-        validator: Validator::new_with_features(wasm_features),
         resources: None,
     };
     decoder
         .skim(data, wasm_features, data_segments)
-        .map_err(|failure| diagnose::explain(data, wasm_features, &failure))?;
+        .map_err(|failure| diagnose::has_changed(data, &failure))?;
     let mut module = decoder.module;
     for range in bodies {
         if data.get(range.clone()).is_none() {
@@ -165,7 +163,6 @@ pub(crate) fn decode_validated(
 /// The first pass.
 struct Decoder {
     module: Module,
-    validator: Validator,
     /// What the validator knows of the module once the code section begins.
     resources: Option<ValidatorResources>,
 }
@@ -173,6 +170,7 @@ struct Decoder {
 impl Decoder {
     /// Decodes and validates everything but the bodies.
     fn outline(&mut self, data: &[u8], features: WasmFeatures) -> Result<(), Failure> {
+        let mut validator = Validator::new_with_features(features);
         let mut parser = Parser::new(0);
         parser.set_features(features);
         for payload in parser.parse_all(data) {
@@ -183,7 +181,7 @@ impl Decoder {
             if let Err(Failure::Reader(_)) = decoded {
                 return decoded;
             }
-            match self.validator.payload(&payload).map_err(Failure::Rule)? {
+            match validator.payload(&payload).map_err(Failure::Rule)? {
                 ValidPayload::Func(func, body) => {
                     self.resources.get_or_insert(func.resources);
                     self.module.bodies.push(FunctionBody {

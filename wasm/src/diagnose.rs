@@ -4,7 +4,7 @@
 //! validated again with every proposal that `wasmparser` knows: if it gets past the failure then,
 //! the error names the proposals it needs. This costs time only for modules that are refused.
 
-use wasmparser::{Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
 use crate::convert::Failure;
 use crate::error::{Error, ErrorKind};
@@ -88,11 +88,24 @@ pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) ->
             Some(offset as usize),
         );
     }
-    Error::new(
-        kind,
-        format!("{}{}", error.message(), place(data, offset as usize)),
-        Some(offset as usize),
-    )
+    as_it_is(data, error, kind)
+}
+
+/// The error for this failure of `data`, which has been accepted before: it has changed since. No
+/// validator is asked.
+pub(crate) fn has_changed(data: &[u8], failure: &Failure) -> Error {
+    match failure {
+        Failure::Missing { proposal, offset } => needs(*proposal, *offset),
+        Failure::Reader(error) | Failure::Rule(error) => {
+            as_it_is(data, error, ErrorKind::Malformed)
+        }
+    }
+}
+
+fn as_it_is(data: &[u8], error: &BinaryReaderError, kind: ErrorKind) -> Error {
+    let offset = error.offset() as usize;
+    let message = format!("{}{}", error.message(), place(data, offset));
+    Error::new(kind, message, Some(offset))
 }
 
 /// In which section an offset lies, as the end of a message; nothing for the code section, where
