@@ -7,7 +7,7 @@
 //! programs holds for this one.
 //!
 //! Tools that rewrite executables keep or drop the sections as a whole, and the runtime says so when
-//! they are gone. [`MARK`] is how a stub is known, and whether it reads the images of this engine.
+//! they are gone. [`mark`] is how a stub is known, and whether it reads the images of this engine.
 
 use std::ops::Range;
 
@@ -22,21 +22,23 @@ use crate::seal;
 
 const IMAGE: &str = ".bimetal.image";
 const PROGRAM: &str = ".bimetal.program";
-/// The section of a stub that has its [`MARK`].
+/// The section of a stub that has its [`mark`].
 const STUB: &str = ".bimetal.stub";
 
 /// Where an image may begin: the largest page of any machine.
 const ALIGN: u64 = 64 << 10;
 
-/// Bytes of a [`MARK`].
+/// Bytes of a [`mark`].
 pub const MARK_SIZE: usize = 64;
 
 const MARK_NAME: &[u8; 16] = b"bimetal-runtime\0";
 
-/// What a stub has in its section `.bimetal.stub`: whose images it reads.
-pub const MARK: [u8; MARK_SIZE] = mark();
+/// Where a mark says whether there is a compiler; what is before has to be equal.
+const COMPILER: usize = 56;
 
-const fn mark() -> [u8; MARK_SIZE] {
+/// What a stub has in its section `.bimetal.stub`: whose images it reads, and whether it has a
+/// compiler, which it does not need.
+pub const fn mark(has_compiler: bool) -> [u8; MARK_SIZE] {
     const fn put(mark: &mut [u8; MARK_SIZE], at: usize, bytes: &[u8]) {
         let mut i = 0;
         while i < bytes.len() {
@@ -50,6 +52,7 @@ const fn mark() -> [u8; MARK_SIZE] {
     put(&mut mark, 0, MARK_NAME);
     put(&mut mark, 16, version);
     put(&mut mark, 48, &bimetal_abi::FINGERPRINT.to_le_bytes());
+    mark[COMPILER] = has_compiler as u8;
     mark
 }
 
@@ -62,6 +65,7 @@ pub struct Stub<'a> {
     sections: Vec<SectionHeader64<Endianness>>,
     /// The section of the others' names, and what is in it.
     names: (usize, &'a [u8]),
+    has_compiler: bool,
 }
 
 impl<'a> Stub<'a> {
@@ -85,7 +89,7 @@ impl<'a> Stub<'a> {
         if !mark.starts_with(MARK_NAME) {
             return Err(no_stub("another program"));
         }
-        if mark != MARK {
+        if mark.len() != MARK_SIZE || mark[..COMPILER] != self::mark(false)[..COMPILER] {
             return Err(ImageError::Version(
                 "the runtime is of another build".into(),
             ));
@@ -112,7 +116,13 @@ impl<'a> Stub<'a> {
             header: *header,
             sections,
             names,
+            has_compiler: mark[COMPILER] != 0,
         })
+    }
+
+    /// Whether it has a compiler inside, which no program needs.
+    pub fn has_compiler(&self) -> bool {
+        self.has_compiler
     }
 
     /// A program out of the stub, an image for its machine, and settings.
@@ -126,6 +136,7 @@ impl<'a> Stub<'a> {
             mut header,
             sections: mut headers,
             names: (names_index, names),
+            has_compiler: _,
         } = self;
         // Section headers and their names move to the end; the rest stays where it is.
         let old_headers = header.e_shoff(endian);

@@ -41,6 +41,13 @@ pub fn build(args: &BuildArgs) -> Result<ExitCode> {
     let (runtime, stub) = find_runtime(args, arch)?;
     let stub = Stub::new(&stub, arch)
         .with_context(|| format!("`{}` cannot be used", runtime.display()))?;
+    if stub.has_compiler() {
+        output::note(format_args!(
+            "warning: `{}` was built together with packages that need a compiler, and has one; \
+             `cargo xtask runtime` builds it without",
+            runtime.display()
+        ));
+    }
     check(&program, &input.wasm).with_context(what)?;
 
     let start = Instant::now();

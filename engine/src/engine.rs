@@ -181,8 +181,8 @@ impl Engine {
 
     pub(crate) fn compiler(&self) -> Result<&dyn Compiler> {
         // Where there never is one, all that needs one is left out of the program, too.
-        let present = cfg!(feature = "optimizer");
-        let compiler = self.inner.compiler.as_deref().filter(|_| present);
+        let compiler = self.inner.compiler.as_deref();
+        let compiler = compiler.filter(|_| crate::HAS_COMPILER);
         compiler.ok_or_else(|| {
             Error::of(
                 ErrorKind::Compile,

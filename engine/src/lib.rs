@@ -93,6 +93,9 @@ pub use types::{
 pub use val::{V128, Val};
 pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy, WasmTyList};
 
+/// Whether this build of the crate has a compiler in it: the feature `optimizer`.
+pub const HAS_COMPILER: bool = cfg!(feature = "optimizer");
+
 /// The README's example, checked.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

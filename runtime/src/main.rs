@@ -25,13 +25,13 @@ mod own {
     use std::hint::black_box;
 
     use bimetal::{Engine, Module, Result};
-    use bimetal_artifact::executable::{Attached, MARK, MARK_SIZE};
+    use bimetal_artifact::executable::{Attached, MARK_SIZE, mark};
 
     /// By this `bimetal build` knows that it has the runtime before it, and which one.
     // SAFETY: the section is one of its own, of data, and nothing else has this name.
     #[used]
     #[unsafe(link_section = ".bimetal.stub")]
-    static OWN_MARK: [u8; MARK_SIZE] = MARK;
+    static OWN_MARK: [u8; MARK_SIZE] = mark(bimetal::HAS_COMPILER);
 
     /// Loads the module in the program's own file.
     pub(super) fn load(engine: &Engine, file: &File, attached: &Attached) -> Result<Module> {
