@@ -19,6 +19,9 @@ pub enum ImageError {
     /// It cannot be written: a number does not fit the format, or functions are missing.
     #[error("the module cannot be written as an image: {0}")]
     Unwritable(&'static str),
+    /// Where it is to go does not take it: a full disk, for example.
+    #[error("the image cannot be written: {0}")]
+    Output(String),
 }
 
 impl ImageError {

@@ -20,6 +20,7 @@
 //! Symbols are for people and tools: the loader does not look at them, nor does the seal cover them.
 #![forbid(unsafe_code)]
 
+mod elf;
 mod error;
 pub mod executable;
 mod header;
@@ -30,7 +31,7 @@ mod write;
 pub use error::ImageError;
 pub use header::{FORMAT, Header, InitialMemory, MemoryPart};
 pub use read::{Function, Image, Trampoline};
-pub use write::ImageBuilder;
+pub use write::ImageWriter;
 
 /// Names of sections.
 mod section {

@@ -143,6 +143,16 @@ impl Function<'_> {
     }
 }
 
+/// How an image is sealed.
+enum Seal<'a> {
+    /// Anyone can seal it.
+    Open,
+    /// Only those with this key can.
+    Key(&'a [u8; KEY]),
+    /// That was looked at before.
+    Known,
+}
+
 /// A part of shared bytes that shares them too.
 struct Part(Bytes, Range<usize>);
 
@@ -165,7 +175,7 @@ impl Image {
     /// [`ImageError::NotAnImage`], [`ImageError::Damaged`], or [`ImageError::Version`] if the
     /// format is another.
     pub fn open(bytes: impl Into<Bytes>) -> Result<Image, ImageError> {
-        Image::open_sealed(bytes.into(), None)
+        Image::open_sealed(bytes.into(), Seal::Open)
     }
 
     /// Opens an image that was sealed with a key, which only those have who may write it. Damage
@@ -174,10 +184,19 @@ impl Image {
     /// # Errors
     /// As for [`Image::open`]. Without the right key everything is damaged.
     pub fn open_with_key(bytes: impl Into<Bytes>, key: &[u8; 32]) -> Result<Image, ImageError> {
-        Image::open_sealed(bytes.into(), Some(key))
+        Image::open_sealed(bytes.into(), Seal::Key(key))
     }
 
-    fn open_sealed(bytes: Bytes, key: Option<&[u8; KEY]>) -> Result<Image, ImageError> {
+    /// Opens an image that was found to be whole before, and has not changed since: nothing is
+    /// checked but that its parts are there. With any other, what happens is not defined.
+    ///
+    /// # Errors
+    /// As for [`Image::open`].
+    pub fn open_known(bytes: impl Into<Bytes>) -> Result<Image, ImageError> {
+        Image::open_sealed(bytes.into(), Seal::Known)
+    }
+
+    fn open_sealed(bytes: Bytes, seal: Seal<'_>) -> Result<Image, ImageError> {
         let data = bytes.as_slice();
         if !Image::is_elf(data) {
             return Err(ImageError::NotAnImage("it is no ELF file"));
@@ -232,6 +251,11 @@ impl Image {
             memory: find(section::MEMORY)?,
             header,
             bytes: bytes.clone(),
+        };
+        let key = match seal {
+            Seal::Open => None,
+            Seal::Key(key) => Some(key),
+            Seal::Known => return Ok(image),
         };
         let unsealed = image.unsealed();
         let sealed = Sealed {
@@ -359,6 +383,23 @@ impl Image {
                 .then_some(entry.code)?,
             body: entry.body,
         })
+    }
+
+    /// The code of all functions that have some, as ranges of the text.
+    pub fn codes(&self) -> impl Iterator<Item = (DefinedFuncIndex, Range<usize>)> + '_ {
+        let (entries, _) = self.bytes[self.functions.clone()].as_chunks::<{ Entry::SIZE }>();
+        entries.iter().enumerate().filter_map(|(index, entry)| {
+            let code = Entry::read(entry)?.code;
+            let is_there = code.start < code.end && code.end <= self.text.len();
+            is_there.then(|| (DefinedFuncIndex::new(index), code))
+        })
+    }
+
+    /// Where the bodies of all functions are, as ranges of the module's binary.
+    pub fn bodies(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
+        let (entries, _) = self.bytes[self.functions.clone()].as_chunks::<{ Entry::SIZE }>();
+        let body = |entry| Entry::read(entry).map_or(0..0, |entry: Entry| entry.body);
+        entries.iter().map(move |entry| body(entry))
     }
 
     /// The function whose code has the byte at this offset of the text, or ends there.

@@ -1,47 +1,63 @@
 //! Writing an image.
 
+use std::io::{Seek, Write};
 use std::ops::Range;
 
 use bimetal_codegen::{Arch, SiteTable, TrampolineKind};
 use bimetal_wasm::{CompositeType, DataSegment, DefinedFuncIndex, Module, SegmentMode, TypeIndex};
 use cranelift_entity::EntityRef;
-use object::write::{Object, Symbol, SymbolSection};
-use object::{
-    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
-};
+use object::{Endianness, elf};
 
+use crate::elf::{ElfWriter, Function, Machine};
 use crate::error::ImageError;
 use crate::header::{Header, InitialMemory, MemoryPart};
 use crate::read::{Entry, Image, Trampoline};
 use crate::{seal, section};
 
-/// Builds an image, function by function in the order of their indices.
+/// Writes an image, function by function in the order of their indices.
 ///
-/// The same calls give the same bytes.
+/// Code goes out as it comes, so an image is never in memory; what is known of each function, its
+/// side tables above all, is kept until the end. The same calls give the same bytes. What is written
+/// is no image before [`ImageWriter::finish`].
 #[derive(Debug)]
-pub struct ImageBuilder<'a> {
+pub struct ImageWriter<'a, W> {
+    out: ElfWriter<W>,
     module: &'a Module,
     header: Header,
-    text: Vec<u8>,
+    page: u64,
+    text_section: usize,
     sites: Vec<u8>,
     functions: Vec<u8>,
     digests: Vec<u8>,
     trampoline_text: Vec<u8>,
     trampolines: Vec<u8>,
+    /// Names of trampolines, with the offset and length of their code.
     trampoline_symbols: Vec<(String, u64, u64)>,
     /// Offset and length of each function's code.
     symbols: Vec<(u64, u64)>,
-    /// The initial contents of memories out of another image, and what is not sealed there.
-    memory: Option<(InitialMemory, Vec<u8>, Vec<Range<usize>>)>,
+    /// An image whose initial contents of memories are taken.
+    memory_of: Option<&'a Image>,
 }
 
-impl<'a> ImageBuilder<'a> {
-    /// An image of `module` for whom `header` says.
-    pub fn new(module: &'a Module, header: Header) -> ImageBuilder<'a> {
-        ImageBuilder {
+impl<'a, W: Write + Seek> ImageWriter<'a, W> {
+    /// An image of `module` for whom `header` says, written to `out` from its beginning.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn new(
+        out: W,
+        module: &'a Module,
+        header: Header,
+    ) -> Result<ImageWriter<'a, W>, ImageError> {
+        let machine = machine(&header.arch)?;
+        let mut out = ElfWriter::new(out, machine)?;
+        let text_section = out.code(section::TEXT)?;
+        Ok(ImageWriter {
+            out,
             module,
             header,
-            text: Vec::new(),
+            page: machine.page,
+            text_section,
             sites: Vec::new(),
             functions: Vec::new(),
             digests: Vec::new(),
@@ -49,8 +65,8 @@ impl<'a> ImageBuilder<'a> {
             trampolines: Vec::new(),
             trampoline_symbols: Vec::new(),
             symbols: Vec::new(),
-            memory: None,
-        }
+            memory_of: None,
+        })
     }
 
     /// Takes the initial contents of memories from another image of the same module, for who has
@@ -58,11 +74,10 @@ impl<'a> ImageBuilder<'a> {
     ///
     /// # Errors
     /// If they are damaged.
-    pub fn keep_memory(&mut self, image: &Image) -> Result<(), ImageError> {
-        if let Some(memory) = &image.header().memory {
+    pub fn keep_memory(&mut self, image: &'a Image) -> Result<(), ImageError> {
+        if image.header().memory.is_some() {
             image.check_memory(image.memory_bytes())?;
-            let bytes = image.memory_bytes().to_vec();
-            self.memory = Some((memory.clone(), bytes, image.unsealed()));
+            self.memory_of = Some(image);
         }
         Ok(())
     }
@@ -70,7 +85,7 @@ impl<'a> ImageBuilder<'a> {
     /// Appends the code of the next function. It must need no relocation.
     ///
     /// # Errors
-    /// If the image gets too large, or all functions are there already.
+    /// If the image gets too large, cannot be written, or all functions are there already.
     pub fn function(
         &mut self,
         code: &[u8],
@@ -83,12 +98,10 @@ impl<'a> ImageBuilder<'a> {
             .bodies
             .get(index)
             .ok_or(ImageError::Unwritable("more code than functions"))?;
-        let start = self
-            .text
-            .len()
-            .next_multiple_of((alignment as usize).max(1));
-        self.text.resize(start, 0);
-        self.text.extend_from_slice(code);
+        // The section begins at a page.
+        self.out.pad(alignment.into())?;
+        let start = self.out.section_len();
+        self.out.write(code)?;
         let sites_start = self.sites.len();
         sites.write(&mut self.sites);
         self.digests
@@ -96,7 +109,7 @@ impl<'a> ImageBuilder<'a> {
         self.digests
             .extend_from_slice(&seal::body(self.module.body_bytes(index)));
         let entry = Entry {
-            code: start..self.text.len(),
+            code: start..start + code.len(),
             sites: sites_start..self.sites.len(),
             body: body.range.clone(),
         };
@@ -110,7 +123,7 @@ impl<'a> ImageBuilder<'a> {
     /// Leaves the next function out: whoever loads the image has to compile it.
     ///
     /// # Errors
-    /// As for [`ImageBuilder::function`].
+    /// As for [`ImageWriter::function`].
     pub fn missing(&mut self) -> Result<(), ImageError> {
         self.function(&[], 1, &SiteTable::default())
     }
@@ -148,27 +161,29 @@ impl<'a> ImageBuilder<'a> {
         Ok(())
     }
 
-    /// The image.
+    /// Writes what is left of the image.
     ///
     /// # Errors
-    /// If functions are missing, or the object writer refuses.
-    pub fn finish(self) -> Result<Vec<u8>, ImageError> {
+    /// If functions are missing, or it cannot be written.
+    pub fn finish(self) -> Result<W, ImageError> {
         self.finish_sealed(None)
     }
 
-    /// The image, sealed with a key: see [`Image::open_with_key`](crate::Image::open_with_key).
+    /// The same, sealed with a key: see [`Image::open_with_key`](crate::Image::open_with_key).
     ///
     /// # Errors
-    /// As for [`ImageBuilder::finish`].
-    pub fn finish_with_key(self, key: &[u8; 32]) -> Result<Vec<u8>, ImageError> {
+    /// As for [`ImageWriter::finish`].
+    pub fn finish_with_key(self, key: &[u8; 32]) -> Result<W, ImageError> {
         self.finish_sealed(Some(key))
     }
 
-    fn finish_sealed(self, key: Option<&[u8; 32]>) -> Result<Vec<u8>, ImageError> {
-        let ImageBuilder {
+    fn finish_sealed(self, key: Option<&[u8; 32]>) -> Result<W, ImageError> {
+        let ImageWriter {
+            mut out,
             module,
             mut header,
-            text,
+            page,
+            text_section,
             sites,
             functions,
             digests,
@@ -176,19 +191,23 @@ impl<'a> ImageBuilder<'a> {
             trampolines,
             trampoline_symbols,
             symbols,
-            memory,
+            memory_of,
         } = self;
         if symbols.len() != module.bodies.len() {
             return Err(ImageError::Unwritable("fewer functions than bodies"));
         }
-        let (architecture, endianness, page) = machine(&header.arch)?;
-        let (memory, memory_bytes, unsealed) = match memory {
-            Some((memory, bytes, unsealed)) => (Some(memory), bytes, unsealed),
+        let text_len = out.section_len();
+        let made;
+        let (memory, memory_bytes, unsealed) = match memory_of {
+            Some(image) => {
+                let memory = image.header().memory.clone();
+                (memory, image.memory_bytes(), image.unsealed())
+            }
             None => {
                 let (memory, bytes) = initial_memory(module, page).unzip();
                 let without_data = memory.as_ref().is_some_and(|m| m.data_segments.is_some());
-                let unsealed = unsealed(module, without_data);
-                (memory, bytes.unwrap_or_default(), unsealed)
+                made = bytes.unwrap_or_default();
+                (memory, &*made, unsealed(module, without_data))
             }
         };
         header.memory = memory;
@@ -197,16 +216,16 @@ impl<'a> ImageBuilder<'a> {
             .map(|range| Some((range.start.try_into().ok()?, range.end.try_into().ok()?)))
             .collect::<Option<_>>()
             .ok_or(ImageError::Unwritable("a module of more than 4 GiB"))?;
-        let header_bytes = serde_json::to_vec_pretty(&header)
+        let header = serde_json::to_vec_pretty(&header)
             .map_err(|error| ImageError::damaged(error.to_string()))?;
         let sealed = seal::Sealed {
-            header: &header_bytes,
+            header: &header,
             functions: &functions,
             digests: &digests,
             profile: &[],
             trampolines: &trampolines,
             trampoline_text: &trampoline_text,
-            text_len: text.len(),
+            text_len,
             sites_len: sites.len(),
             wasm: &module.bytes,
             lazy: &unsealed,
@@ -215,51 +234,42 @@ impl<'a> ImageBuilder<'a> {
             .digest(key)
             .ok_or(ImageError::Unwritable("sections that overlap"))?;
 
-        let mut object = Object::new(BinaryFormat::Elf, architecture, endianness);
-        let text_section = object.add_section(Vec::new(), section::TEXT.into(), SectionKind::Text);
-        object.set_section_data(text_section, text, page);
-        let name = section::TRAMPOLINE_TEXT.into();
-        let trampoline_section = object.add_section(Vec::new(), name, SectionKind::Text);
-        object.set_section_data(trampoline_section, trampoline_text, page);
+        let trampoline_section = out.code(section::TRAMPOLINE_TEXT)?;
+        out.write(&trampoline_text)?;
+        // What is looked at in every start comes first.
         for (name, data, align) in [
-            (section::HEADER, header_bytes, 1),
-            (section::FUNCTIONS, functions, 8),
-            (section::DIGESTS, digests, 8),
-            (section::TRAMPOLINES, trampolines, 8),
-            (section::SITES, sites, 1),
-            (section::WASM, module.bytes.to_vec(), page),
+            (section::HEADER, &*header, 1),
+            (section::SEAL, &seal, 1),
+            (section::TRAMPOLINES, &trampolines, 8),
+            (section::PROFILE, &[], 1),
+            (section::FUNCTIONS, &functions, 8),
+            (section::DIGESTS, &digests, 8),
+            (section::SITES, &sites, 1),
             (section::MEMORY, memory_bytes, page),
-            (section::PROFILE, Vec::new(), 1),
-            (section::SEAL, seal.to_vec(), 1),
+            (section::WASM, &module.bytes, page),
         ] {
-            let id = object.add_section(Vec::new(), name.into(), SectionKind::Other);
-            object.set_section_data(id, data, align);
+            out.section(name, align)?;
+            out.write(data)?;
         }
-        let mut add_symbol = |name: String, section, value, size| {
-            object.add_symbol(Symbol {
-                // A name of ELF ends at a NUL, one of WebAssembly does not.
-                name: name.replace('\0', "\u{fffd}").into(),
-                value,
-                size,
-                kind: SymbolKind::Text,
-                scope: SymbolScope::Compilation,
-                weak: false,
-                section: SymbolSection::Section(section),
-                flags: SymbolFlags::None,
+        // A name of ELF ends at a NUL, one of WebAssembly does not.
+        let name = |name: &str| name.replace('\0', "\u{fffd}");
+        let present = || {
+            let all = symbols.iter().enumerate();
+            let functions = all.filter(|(_, (_, len))| *len > 0).map(|(index, symbol)| {
+                let func = module.func_index(DefinedFuncIndex::new(index));
+                let name = name(&module.func_display_name(func));
+                (name, text_section, *symbol)
             });
+            let trampolines = trampoline_symbols.iter();
+            let trampolines =
+                trampolines.map(|(text, at, len)| (name(text), trampoline_section, (*at, *len)));
+            functions.chain(trampolines)
         };
-        let present = symbols.into_iter().enumerate();
-        for (index, (value, size)) in present.filter(|(_, (_, size))| *size > 0) {
-            let func = module.func_index(DefinedFuncIndex::new(index));
-            let name = module.func_display_name(func).to_string();
-            add_symbol(name, text_section, value, size);
-        }
-        for (name, value, size) in trampoline_symbols {
-            add_symbol(name, trampoline_section, value, size);
-        }
-        object
-            .write()
-            .map_err(|_| ImageError::Unwritable("the object writer refuses it"))
+        let function = |(name, section, (at, len)): (String, usize, (u64, u64))| {
+            (Function { section, at, len }, name.len())
+        };
+        out.symbols(present().map(function), present().map(|(name, ..)| name))?;
+        out.finish()
     }
 }
 
@@ -309,20 +319,25 @@ fn initial_memory(module: &Module, page: u64) -> Option<(InitialMemory, Vec<u8>)
         digest: seal::memory(&mut &*bytes).ok()?,
         data_segments: match module.data.values().any(is_passive) {
             true => None,
-            false => Some(module.data.len().try_into().ok()?),
+            false => Some(module.num_data.try_into().ok()?),
         },
     };
     Some((memory, bytes))
 }
 
 /// How ELF names the machine, and its largest page.
-fn machine(arch: &str) -> Result<(Architecture, Endianness, u64), ImageError> {
+fn machine(arch: &str) -> Result<Machine, ImageError> {
     let arch = Arch::ALL.iter().find(|known| known.name() == arch);
-    Ok(match arch {
-        Some(Arch::X86_64) => (Architecture::X86_64, Endianness::Little, 4 << 10),
-        Some(Arch::Aarch64) => (Architecture::Aarch64, Endianness::Little, 64 << 10),
-        Some(Arch::Riscv64) => (Architecture::Riscv64, Endianness::Little, 4 << 10),
-        Some(Arch::S390x) => (Architecture::S390x, Endianness::Big, 4 << 10),
+    let (number, endian, page) = match arch {
+        Some(Arch::X86_64) => (elf::EM_X86_64, Endianness::Little, 4 << 10),
+        Some(Arch::Aarch64) => (elf::EM_AARCH64, Endianness::Little, 64 << 10),
+        Some(Arch::Riscv64) => (elf::EM_RISCV, Endianness::Little, 4 << 10),
+        Some(Arch::S390x) => (elf::EM_S390, Endianness::Big, 4 << 10),
         None => return Err(ImageError::Mismatch("an unknown instruction set".into())),
+    };
+    Ok(Machine {
+        number,
+        endian,
+        page,
     })
 }

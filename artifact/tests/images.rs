@@ -1,7 +1,9 @@
 //! Images as bytes: what is written is read, the same each time; what changed since is refused.
 
+use std::io::Cursor;
+
 use bimetal_abi::{TrapCode, Tunables};
-use bimetal_artifact::{FORMAT, Header, Image, ImageBuilder, ImageError};
+use bimetal_artifact::{FORMAT, Header, Image, ImageError, ImageWriter};
 use bimetal_codegen::{Arch, Settings, Site, SiteTable, SiteTableBuilder, TrampolineKind};
 use bimetal_wasm::{DefinedFuncIndex, Features, Module, TypeIndex};
 use cranelift_entity::EntityRef;
@@ -23,14 +25,14 @@ fn header() -> Header {
 }
 
 fn sites() -> SiteTable {
-    let mut builder = SiteTableBuilder::default();
-    builder.push(Site {
+    let mut writer = SiteTableBuilder::default();
+    writer.push(Site {
         code_offset: 2,
         trap: Some(TrapCode::Unreachable),
         node: 0,
         wasm_offset: 40,
     });
-    builder.finish([])
+    writer.finish([])
 }
 
 /// Code that nobody runs.
@@ -40,15 +42,13 @@ const TRAMPOLINE: &[u8] = &[0xc3; 7];
 
 fn image() -> Vec<u8> {
     let module = Module::new(WAT, &Features::default()).unwrap();
-    let mut builder = ImageBuilder::new(&module, header());
-    builder.function(CODE[0], 16, &sites()).unwrap();
-    builder
-        .function(CODE[1], 16, &SiteTable::default())
-        .unwrap();
+    let mut writer = ImageWriter::new(Cursor::new(Vec::new()), &module, header()).unwrap();
+    writer.function(CODE[0], 16, &sites()).unwrap();
+    writer.function(CODE[1], 16, &SiteTable::default()).unwrap();
     let kind = TrampolineKind::HostToWasm;
     let ty = TypeIndex::from_u32(1);
-    builder.trampoline(kind, ty, TRAMPOLINE, 32).unwrap();
-    builder.finish().unwrap()
+    writer.trampoline(kind, ty, TRAMPOLINE, 32).unwrap();
+    writer.finish().unwrap().into_inner()
 }
 
 /// The code of a function, if the image is whole and the function too.
@@ -217,17 +217,17 @@ fn a_newer_format_is_refused_as_such() {
 #[test]
 fn a_module_needs_all_its_functions() {
     let module = Module::new(WAT, &Features::default()).unwrap();
-    let builder = ImageBuilder::new(&module, header());
-    assert!(builder.finish().is_err());
+    let writer = ImageWriter::new(Cursor::new(Vec::new()), &module, header()).unwrap();
+    assert!(writer.finish().is_err());
 }
 
 #[test]
 fn a_key_makes_images_ones_own() {
     let module = Module::new(WAT, &Features::default()).unwrap();
-    let mut builder = ImageBuilder::new(&module, header());
-    builder.function(CODE[0], 16, &sites()).unwrap();
-    builder.missing().unwrap();
-    let bytes = builder.finish_with_key(&[7; 32]).unwrap();
+    let mut writer = ImageWriter::new(Cursor::new(Vec::new()), &module, header()).unwrap();
+    writer.function(CODE[0], 16, &sites()).unwrap();
+    writer.missing().unwrap();
+    let bytes = writer.finish_with_key(&[7; 32]).unwrap().into_inner();
     let refused = [
         Image::open(bytes.clone()),
         Image::open_with_key(bytes.clone(), &[8; 32]),
@@ -248,9 +248,9 @@ fn a_key_makes_images_ones_own() {
 fn functions_have_any_names() {
     let text = r#"(module (func (@name "a\00b")) (func (@name "")))"#;
     let module = Module::new(text, &Features::default()).unwrap();
-    let mut builder = ImageBuilder::new(&module, header());
+    let mut writer = ImageWriter::new(Cursor::new(Vec::new()), &module, header()).unwrap();
     for _ in 0..2 {
-        builder.function(CODE[0], 16, &sites()).unwrap();
+        writer.function(CODE[0], 16, &sites()).unwrap();
     }
-    Image::open(builder.finish().unwrap()).unwrap();
+    Image::open(writer.finish().unwrap().into_inner()).unwrap();
 }

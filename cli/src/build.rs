@@ -73,7 +73,7 @@ pub fn build(args: &BuildArgs) -> Result<ExitCode> {
         output::bytes(bytes.len() as u64),
         runtime.display(),
     ));
-    image::write(&output, &bytes, true)?;
+    image::write(&output, true, |out| Ok(out.write_all(&bytes)?))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -40,18 +40,20 @@ fn write_image(args: &CompileArgs, mut config: Config, output: &Path) -> Result<
     let bytes = load::binary(&args.file)?;
     let progress = CompileProgress::install(&mut config);
     let engine = Engine::new(&config)?;
-    let image = engine
-        .precompile_module(&bytes)
-        .with_context(|| format!("`{}` cannot be compiled", load::display_name(&args.file)))?;
+    let len = bytes.len() as u64;
+    let written = image::write(output, false, |out| {
+        let out = engine.precompile_module_to(bytes, out);
+        out.with_context(|| format!("`{}` cannot be compiled", load::display_name(&args.file)))
+            .map(drop)
+    })?;
     drop(progress);
     log.say(format_args!(
         "{}: {} compiled to {} in {:.3?}",
         load::display_name(&args.file),
-        output::bytes(bytes.len() as u64),
-        output::bytes(image.len() as u64),
+        output::bytes(len),
+        output::bytes(written),
         start.elapsed()
     ));
-    image::write(output, &image, false)?;
     Ok(ExitCode::SUCCESS)
 }
 

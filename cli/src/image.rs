@@ -1,7 +1,7 @@
 //! Compiled modules in files.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -32,13 +32,26 @@ pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Module> {
     unsafe { Module::deserialize(engine, bytes) }
 }
 
-/// Writes a compiled module, or a program. A file of that name is replaced once the new one is
-/// whole, so that processes that run the old one do not notice.
-pub fn write(file: &Path, bytes: &[u8], executable: bool) -> Result<()> {
+/// What can be written anywhere.
+pub trait WriteSeek: Write + Seek {}
+
+impl<T: Write + Seek> WriteSeek for T {}
+
+/// Writes a compiled module, or a program, and says how many bytes it has. A file of that name is
+/// replaced once the new one is whole, so that processes that run the old one do not notice.
+pub fn write(
+    file: &Path,
+    executable: bool,
+    make: impl FnOnce(&mut dyn WriteSeek) -> Result<()>,
+) -> Result<u64> {
     if load::is_stdin(file) {
+        // A pipe can only be written from its beginning to its end.
+        let mut image = Cursor::new(Vec::new());
+        make(&mut image)?;
         let mut out = output::stdout();
-        out.write_all(bytes)?;
-        return Ok(out.flush()?);
+        out.write_all(image.get_ref())?;
+        out.flush()?;
+        return Ok(image.get_ref().len() as u64);
     }
     let what = || format!("`{}` cannot be written", file.display());
     let name = file
@@ -48,16 +61,17 @@ pub fn write(file: &Path, bytes: &[u8], executable: bool) -> Result<()> {
     let mut new = name.to_os_string();
     new.push(format!(".{}.new", std::process::id()));
     let new = file.with_file_name(new);
-    let written = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(if executable { 0o777 } else { 0o666 })
-        .open(&new)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&new, file));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&new);
-    }
-    written.with_context(what)
+    let written = || -> Result<u64> {
+        let mut out = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(if executable { 0o777 } else { 0o666 })
+            .open(&new)
+            .with_context(what)?;
+        make(&mut out)?;
+        std::fs::rename(&new, file).with_context(what)?;
+        Ok(out.metadata().with_context(what)?.len())
+    };
+    written().inspect_err(|_| drop(std::fs::remove_file(&new)))
 }

@@ -74,7 +74,7 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
         output::bytes(module.wasm().bytes.len() as u64),
         output::bytes(written.len() as u64),
     ));
-    image::write(&args.output, &written, false)?;
+    image::write(&args.output, false, |out| Ok(out.write_all(&written)?))?;
     Ok(ExitCode::SUCCESS)
 }
 

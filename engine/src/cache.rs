@@ -10,7 +10,8 @@
 //! written by somebody else or cannot be written is as if it were not there. Files are written
 //! under another name and renamed, so that a process that is killed, or two that write at once,
 //! leave whole files. Images are sealed with a key that is in the folder, which only its owner can
-//! read; a folder that others can write to is not used.
+//! read; a folder that others can write to is not used. `cache/marks.rs` knows which of them need not
+//! be looked at again.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bimetal_artifact::{Image, ImageBuilder};
+use bimetal_artifact::{Image, ImageWriter};
 use bimetal_codegen::TrampolineKind;
 use bimetal_sys::MappedFile;
 use bimetal_wasm::Bytes;
@@ -50,6 +51,9 @@ const IMAGE: &str = "bmt";
 const OUTLINE: &str = "outline";
 const FILE: &str = "file";
 const NEW: &str = "new";
+
+mod marks;
+use marks::MARK;
 
 /// Where a cache is, and how large it may get.
 #[derive(Clone, Debug)]
@@ -147,6 +151,16 @@ impl Key {
 pub(crate) struct CacheSlot {
     cache: Cache,
     key: Key,
+    /// Whether there is an entry that has not been checked whole.
+    unmarked: bool,
+}
+
+/// An entry that has been opened.
+struct Entry {
+    image: Image,
+    file: File,
+    /// Whether all of it has been checked.
+    checked: bool,
 }
 
 impl Cache {
@@ -213,7 +227,7 @@ impl Cache {
         entries.flatten().filter_map(|entry| {
             let path = entry.path();
             let ours = path.extension().is_some_and(|extension| {
-                [IMAGE, OUTLINE, FILE, NEW]
+                [IMAGE, OUTLINE, FILE, MARK, NEW]
                     .iter()
                     .any(|known| extension == *known)
             });
@@ -266,41 +280,61 @@ impl Cache {
             wasm.func_refs,
             wasm.num_func_refs,
             wasm.start,
-            wasm.data.len(),
+            wasm.num_data,
         )
         .map_err(Error::new)?;
         self.digest(engine, OUTLINE, &[digest.0.finalize().as_bytes()])
     }
 
     /// Opens an entry. One that is not what was written is deleted.
-    fn open(&self, key: Key) -> Option<(Image, File)> {
+    fn open(&self, key: Key) -> Option<Entry> {
         let path = self.path(key, IMAGE);
         let file = File::open(&path).ok()?;
         let metadata = file.metadata().ok()?;
+        let checked = self.is_marked(key, &metadata);
         let opened = if bimetal_sys::is_private(&metadata) {
-            let mapped = MappedFile::new(&file).ok()?;
-            Image::open_with_key(Bytes::from_owner(mapped), &self.0.key)
-                .map_err(|error| error.to_string())
+            let mapped = Bytes::from_owner(MappedFile::new(&file).ok()?);
+            match checked {
+                true => Image::open_known(mapped),
+                false => Image::open_with_key(mapped, &self.0.key),
+            }
+            .map_err(|error| error.to_string())
         } else {
             Err("others can write to it".into())
         };
         match opened {
             Ok(image) => {
-                let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > NOTED_EVERY);
-                if metadata.modified().is_ok_and(old) {
-                    // Only for the order in which entries go.
-                    let _ = File::options()
-                        .append(true)
-                        .open(&path)
-                        .and_then(|file| file.set_modified(SystemTime::now()));
-                }
-                Some((image, file))
+                self.note_use(key, &metadata, checked);
+                Some(Entry {
+                    image,
+                    file,
+                    checked,
+                })
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), error, "a cache entry is dropped");
                 let _ = remove(&path);
                 None
             }
+        }
+    }
+
+    /// Sets the time of an entry to now, if that is long ago: only for the order in which entries go.
+    fn note_use(&self, key: Key, metadata: &Metadata, marked: bool) {
+        // The time of an entry that is marked tells that it has not changed.
+        let (path, time) = match marked {
+            true => {
+                let path = self.path(key, MARK);
+                let metadata = fs::metadata(&path);
+                (path, metadata.and_then(|metadata| metadata.modified()))
+            }
+            false => (self.path(key, IMAGE), metadata.modified()),
+        };
+        if time.is_ok_and(|time| older(time, NOTED_EVERY)) {
+            let _ = File::options()
+                .append(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(SystemTime::now()));
         }
     }
 
@@ -326,30 +360,32 @@ impl Cache {
         let wasm = bimetal_wasm::Module::new(bytes, &engine.config().features)?;
         let relative = self.follow(self.outline(engine, &wasm)?, OUTLINE);
         let relative = relative.and_then(|key| self.open(key));
-        let relative = relative.map(|(image, _)| image);
+        let relative = relative.map(|entry| entry.image);
         let origin = Origin {
             relative: relative.filter(|image| image.len() == wasm.bodies.len()),
-            slot: Some(self.slot(key)),
+            slot: Some(self.slot(key, false)),
             ..Origin::default()
         };
         Module::from_wasm(engine, wasm, origin)
     }
 
-    fn slot(&self, key: Key) -> CacheSlot {
+    fn slot(&self, key: Key, unmarked: bool) -> CacheSlot {
         CacheSlot {
             cache: self.clone(),
             key,
+            unmarked,
         }
     }
 
     fn load_entry(&self, engine: &Engine, key: Key) -> Option<Module> {
-        let (image, file) = self.open(key)?;
-        match Module::from_image(
-            engine,
+        let Entry {
             image,
-            Some(ImageFile { file: &file, at: 0 }),
-            Some(self.slot(key)),
-        ) {
+            file,
+            checked,
+        } = self.open(key)?;
+        let slot = self.slot(key, !checked);
+        let file = ImageFile { file: &file, at: 0 };
+        match Module::from_image(engine, image, Some(file), Some(slot), checked) {
             Ok(module) => {
                 self.0.hits.fetch_add(1, Ordering::Relaxed);
                 Some(module)
@@ -376,14 +412,11 @@ impl Cache {
 
     /// Remembers that a file whose metadata were these before it was read has this module.
     pub(crate) fn remember_file(&self, module: &Module, metadata: &Metadata) {
-        let older = |time: SystemTime, than| time.elapsed().is_ok_and(|age| age > than);
-        let settled = metadata.modified().is_ok_and(|time| older(time, SETTLED))
-            && older(bimetal_sys::file_changed(metadata), TICK);
         let Some(slot) = module
             .inner()
             .slot
             .as_ref()
-            .filter(|_| settled && metadata.is_file())
+            .filter(|_| is_settled(metadata) && metadata.is_file())
         else {
             return;
         };
@@ -403,38 +436,64 @@ impl Cache {
 
     /// Writes a file whole or not at all.
     fn write(&self, key: Key, extension: &str, bytes: &[u8]) -> Result<()> {
+        self.write_with(key, extension, |file| Ok(file.write_all(bytes)?))
+            .map(drop)
+    }
+
+    /// Writes a file whole or not at all; the file.
+    fn write_with(
+        &self,
+        key: Key,
+        extension: &str,
+        write: impl FnOnce(&mut File) -> Result<()>,
+    ) -> Result<File> {
         let new = unfinished(&self.0.directory)?;
-        let written = bimetal_sys::create_private_file(&new)
-            .and_then(|mut file| file.write_all(bytes))
-            .and_then(|()| fs::rename(&new, self.path(key, extension)));
-        if let Err(error) = written {
-            let _ = remove(&new);
-            return Err(error.into());
-        }
-        Ok(())
+        let written = || -> Result<File> {
+            let mut file = bimetal_sys::create_private_file(&new)?;
+            write(&mut file)?;
+            fs::rename(&new, self.path(key, extension))?;
+            Ok(file)
+        };
+        written().inspect_err(|_| drop(remove(&new)))
     }
 
     /// Deletes what was used least recently until the rest fits, and what killed processes have
     /// left.
     fn shrink(&self) {
+        let modified = |metadata: &Metadata| metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let is = |path: &Path, extension| path.extension().is_some_and(|e| e == extension);
         let mut files: Vec<_> = self
             .files()
-            .map(|(path, metadata)| {
-                let time = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                (time, path, metadata.len())
-            })
+            .map(|(path, metadata)| (modified(&metadata), path, metadata.len()))
             .collect();
+        // When an entry was used last, its mark may know better.
+        for (time, path, _) in files.iter_mut().filter(|(_, path, _)| is(path, IMAGE)) {
+            if let Ok(mark) = fs::metadata(path.with_extension(MARK)) {
+                *time = modified(&mark).max(*time);
+            }
+        }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, _, len)| len).sum();
         for (time, path, len) in files {
-            let unfinished = path.extension().is_some_and(|extension| extension == NEW);
-            let left = unfinished && time.elapsed().is_ok_and(|age| age > NOTED_EVERY);
+            let unfinished = is(&path, NEW);
+            let left = unfinished && older(time, NOTED_EVERY);
             if (total > self.0.size && !unfinished) || left {
                 let _ = remove(&path);
                 total -= len;
             }
         }
     }
+}
+
+/// Whether something was longer ago.
+fn older(time: SystemTime, than: Duration) -> bool {
+    time.elapsed().is_ok_and(|age| age > than)
+}
+
+/// Whether a change of a file from now on would show in its times.
+fn is_settled(metadata: &Metadata) -> bool {
+    metadata.modified().is_ok_and(|time| older(time, SETTLED))
+        && older(bimetal_sys::file_changed(metadata), TICK)
 }
 
 /// Deletes a file, which another process may have done already.
@@ -487,32 +546,19 @@ impl CacheSlot {
     /// Adds what was compiled to the entry.
     fn update(&self, module: &ModuleInner) -> Result<()> {
         // Another process may have added to it meanwhile.
-        let present = self.cache.open(self.key).map(|(image, _)| image);
-        let compiled = module.code.compiled();
-        let mut header = module.engine.image_header()?;
-        header.globals = module.wasm().globals.len() as u32;
-        let mut builder = ImageBuilder::new(module.wasm(), header);
-        if let Some(image) = module.code.image() {
-            builder.keep_memory(image.image())?;
+        let present = self.cache.open(self.key);
+        let mut date = None;
+        let file = self.cache.write_with(self.key, IMAGE, |file| {
+            write_image(file, module, present.as_ref(), &self.cache.0.key)?;
+            date = Cache::date(file).ok();
+            Ok(())
+        })?;
+        // Unless the file system has forgotten a part of it.
+        if let Ok(metadata) = file.metadata()
+            && metadata.modified().ok() == date
+        {
+            self.cache.mark(self.key, &metadata);
         }
-        for func in module.wasm().bodies.keys() {
-            let known = present.as_ref().and_then(|image| image.function(func));
-            let known = known.filter(|known| !known.is_missing());
-            if let Some(&(code, sites)) = compiled.get(&func) {
-                builder.function(code, IMAGE_ALIGNMENT, sites)?;
-            } else if let Some((image, known)) = present.as_ref().zip(known)
-                && let Some(code) = image.text_bytes().get(known.code.clone())
-                && known.verify(code).is_ok()
-                && let Some(sites) = known.sites()
-            {
-                builder.function(code, IMAGE_ALIGNMENT, &sites)?;
-            } else {
-                builder.missing()?;
-            }
-        }
-        add_trampolines(&mut builder, module, present.as_ref())?;
-        let image = builder.finish_with_key(&self.cache.0.key)?;
-        self.cache.write(self.key, IMAGE, &image)?;
         let outline = self.cache.outline(&module.engine, module.wasm())?;
         self.cache.write_link(outline, OUTLINE, self.key)?;
         self.cache.shrink();
@@ -520,9 +566,43 @@ impl CacheSlot {
     }
 }
 
+/// Writes an entry: what is compiled of a module here, and what its `present` entry has.
+fn write_image(
+    file: &File,
+    module: &ModuleInner,
+    present: Option<&Entry>,
+    key: &[u8; 32],
+) -> Result<()> {
+    let compiled = module.code.compiled();
+    let mut header = module.engine.image_header()?;
+    header.globals = module.wasm().globals.len() as u32;
+    let mut writer = ImageWriter::new(file, module.wasm(), header)?;
+    if let Some(image) = module.code.image() {
+        writer.keep_memory(image.image())?;
+    }
+    for func in module.wasm().bodies.keys() {
+        let known = present.and_then(|entry| Some((entry, entry.image.function(func)?)));
+        let known = known.filter(|(_, known)| !known.is_missing());
+        if let Some(&(code, sites)) = compiled.get(&func) {
+            writer.function(code, IMAGE_ALIGNMENT, sites)?;
+        } else if let Some((entry, known)) = known
+            && let Some(code) = entry.image.text_bytes().get(known.code.clone())
+            && (entry.checked || known.verify(code).is_ok())
+            && let Some(sites) = known.sites()
+        {
+            writer.function(code, IMAGE_ALIGNMENT, &sites)?;
+        } else {
+            writer.missing()?;
+        }
+    }
+    add_trampolines(&mut writer, module, present.map(|entry| &entry.image))?;
+    writer.finish_with_key(key)?;
+    Ok(())
+}
+
 /// Adds the trampolines that there are for the types of a module, here or in its `present` image.
 fn add_trampolines(
-    builder: &mut ImageBuilder<'_>,
+    writer: &mut ImageWriter<'_, &File>,
     module: &ModuleInner,
     present: Option<&Image>,
 ) -> Result<()> {
@@ -535,7 +615,7 @@ fn add_trampolines(
         }
         module.engine.signature_at(id).try_each_trampoline(|t| {
             if added.insert((id, t.kind)) {
-                builder.trampoline(t.kind, ty, t.bytes(), IMAGE_ALIGNMENT)?;
+                writer.trampoline(t.kind, ty, t.bytes(), IMAGE_ALIGNMENT)?;
             }
             Ok(())
         })?;
@@ -548,7 +628,7 @@ fn add_trampolines(
         if id.is_some_and(|&id| added.insert((id, t.kind)))
             && let Some(code) = image.trampoline_bytes().get(t.code)
         {
-            builder.trampoline(t.kind, t.ty, code, IMAGE_ALIGNMENT)?;
+            writer.trampoline(t.kind, t.ty, code, IMAGE_ALIGNMENT)?;
         }
     }
     Ok(())
@@ -566,6 +646,11 @@ impl ModuleInner {
         };
         let compiled = self.compiled();
         if self.cached.swap(compiled, Ordering::AcqRel) == compiled {
+            if slot.unmarked
+                && let Err(error) = slot.cache.check(slot.key)
+            {
+                tracing::debug!(%error, "an entry is not marked");
+            }
             return Ok(());
         }
         slot.update(self).with_context(|| {

@@ -7,9 +7,10 @@
 //! from outside, and trusting it is the caller's decision.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::{Cursor, Seek, Write};
 
 use bimetal_abi::CallMode;
-use bimetal_artifact::{Header, Image, ImageBuilder};
+use bimetal_artifact::{Header, Image, ImageWriter};
 use bimetal_codegen::{Arch, CompileError, ModuleEnv, Trampoline, TrampolineCode, TrampolineKind};
 use bimetal_wasm::{CompositeType, FuncType, TypeIndex};
 use cranelift_entity::EntityRef;
@@ -27,8 +28,29 @@ impl Engine {
     /// # Errors
     /// As for [`Module::new`].
     pub fn precompile_module(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let wasm = bimetal_wasm::Module::new(bytes.to_vec(), &self.config().features)?;
-        self.compile_image(Module::environment(self, wasm)?, None)
+        let image = self.precompile_module_to(bytes.to_vec(), Cursor::new(Vec::new()))?;
+        Ok(image.into_inner())
+    }
+
+    /// [`Engine::precompile_module`] to a file, or to whatever else can be written anywhere: code goes
+    /// there as it is compiled, so that this takes little memory however large the module. What is
+    /// there before it is done is no image. Returns what it was given to write to.
+    ///
+    /// ```
+    /// use std::io::Cursor;
+    /// use bimetal::Engine;
+    ///
+    /// let engine = Engine::default();
+    /// let image = engine.precompile_module_to(b"(module (func))".to_vec(), Cursor::new(Vec::new()))?;
+    /// assert_eq!(image.into_inner(), engine.precompile_module(b"(module (func))")?);
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Module::new`]; or it cannot be written.
+    pub fn precompile_module_to<W: Write + Seek>(&self, bytes: Vec<u8>, out: W) -> Result<W> {
+        let wasm = bimetal_wasm::Module::new(bytes, &self.config().features)?;
+        self.compile_image(Module::environment(self, wasm)?, None, out)
     }
 
     /// Whether an engine of this configuration, on its target, can load an image: whether both are
@@ -66,28 +88,32 @@ impl Engine {
         Image::is_elf(bytes)
     }
 
-    fn compile_image(&self, mut env: ModuleEnv, from: Option<&Image>) -> Result<Vec<u8>> {
+    fn compile_image<W: Write + Seek>(
+        &self,
+        mut env: ModuleEnv,
+        from: Option<&Image>,
+        out: W,
+    ) -> Result<W> {
         env.tunables.call_mode = CallMode::Cell;
-        let functions: Vec<_> = env.module.bodies.keys().collect();
-        let codes = compile_bodies(self, &env, &functions, &|_| None)?;
         let mut header = self.image_header()?;
         header.globals = env.module.globals.len() as u32;
-        let mut builder = ImageBuilder::new(&env.module, header);
+        let mut writer = ImageWriter::new(out, &env.module, header)?;
         if let Some(from) = from {
-            builder.keep_memory(from)?;
+            writer.keep_memory(from)?;
         }
-        for code in codes {
+        let functions: Vec<_> = env.module.bodies.keys().collect();
+        compile_bodies(self, &env, &functions, &|_| None, &mut |code| {
             if !code.relocs.is_empty() {
                 return Err(Error::msg(
                     "code compiled for an image has relocations (a bug of the compiler)",
                 ));
             }
-            builder.function(&code.bytes, code.alignment, &code.sites)?;
-        }
+            Ok(writer.function(&code.bytes, code.alignment, &code.sites)?)
+        })?;
         for (kind, ty, code) in self.compile_trampolines(&env.module)? {
-            builder.trampoline(kind, ty, &code.bytes, code.alignment)?;
+            writer.trampoline(kind, ty, &code.bytes, code.alignment)?;
         }
-        Ok(builder.finish()?)
+        Ok(writer.finish()?)
     }
 
     /// The trampolines that an engine without a compiler may need for a module.
@@ -203,7 +229,8 @@ impl Module {
         let mut copy = ModuleEnv::new(env.module.clone(), env.tunables.clone())?;
         copy.instrumentation = env.instrumentation.clone();
         let from = self.inner().code.image().map(|text| text.image());
-        self.engine().compile_image(copy, from)
+        let image = (self.engine()).compile_image(copy, from, Cursor::new(Vec::new()))?;
+        Ok(image.into_inner())
     }
 
     /// Whether its code comes from an image.

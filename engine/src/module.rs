@@ -228,11 +228,14 @@ impl Module {
         let type_ids = signatures.iter().map(id).collect();
         let functions = wasm.bodies.len();
         let written = !engine.config().code_from_files_only;
-        let entry = match &origin.base {
+        let mut entry = match &origin.base {
             Some(base) => crate::tier::same_cells(base),
             None => crate::tier::entry_cells(wasm, written)
                 .context("cannot allocate memory for machine code")?,
         };
+        if let Some(image) = &origin.image {
+            image.publish(&mut entry);
+        }
         let has_base = origin.base.is_some();
         let inner = Arc::new_cyclic(|owner| ModuleInner {
             engine: engine.clone(),

@@ -355,6 +355,46 @@ fn a_file_that_has_not_changed_is_not_read() -> Result<()> {
     Ok(())
 }
 
+/// An entry with its mark is not read again, and no change of the file gets by.
+#[test]
+fn marks_are_for_files_that_have_not_changed() -> Result<()> {
+    let folder = Folder::new("cache-marks");
+    let cache = folder.cache();
+    let run = || -> Result<usize> {
+        let module = Module::new(&engine(&cache, true), wat())?;
+        assert_eq!(call(&module, "add", 2, 3)?, 5);
+        Ok(module.compiled().0)
+    };
+    assert_eq!(run()?, 1);
+    let ([entry], [mark]) = (&folder.files("bmt")[..], &folder.files("mark")[..]) else {
+        panic!("an entry and its mark");
+    };
+    assert_eq!(run()?, 0);
+
+    // Changed at once, before a coarse clock could have gone on. Code is the first thing
+    // behind the header, and what is not looked at when an image is opened is found when it is to run.
+    let mut damaged = fs::read(entry)?;
+    let code = damaged.iter().skip(64).position(|&byte| byte != 0).unwrap() + 64;
+    damaged[code] ^= 1;
+    fs::write(entry, &damaged)?;
+    assert_eq!(run()?, 1, "compiled again");
+    assert_eq!(run()?, 0);
+
+    // Marks that are none: garbage, of something else, nothing.
+    for content in [&b"garbage"[..], &[b'0'; 64], b""] {
+        fs::write(mark, content)?;
+        assert_eq!(run()?, 0);
+    }
+    fs::remove_file(mark)?;
+    assert_eq!(run()?, 0);
+    assert!(!mark.exists(), "an entry so young could change unseen");
+    settle(entry)?;
+    assert_eq!(run()?, 0);
+    assert!(mark.exists(), "it was checked whole when the module went");
+    assert_eq!(run()?, 0);
+    Ok(())
+}
+
 /// Gives the offset of each `i32.const` instead of its value.
 #[derive(Debug)]
 struct Offsets(u8);

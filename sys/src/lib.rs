@@ -54,7 +54,8 @@ pub use stubs::{
     set_lazy_resolver, text_lazy_stubs,
 };
 pub use unix::cache_files::{
-    create_private_dir, create_private_file, file_changed, file_identity, is_private, random_bytes,
+    boot_identity, create_private_dir, create_private_file, file_changed, file_identity,
+    is_private, random_bytes,
 };
 pub use unix::code::CodeRegion;
 pub use unix::dirty::DirtyPages;

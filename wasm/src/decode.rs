@@ -139,6 +139,8 @@ pub(crate) fn decode_validated(
         .skim(data, wasm_features, data_segments)
         .map_err(|failure| diagnose::has_changed(data, &failure))?;
     let mut module = decoder.module;
+    let bodies = bodies.into_iter();
+    module.bodies.reserve_exact(bodies.size_hint().0);
     for range in bodies {
         if data.get(range.clone()).is_none() {
             return Err(Error::new(
@@ -220,11 +222,7 @@ impl Decoder {
                     at = data.len().min(at.saturating_add(size as usize));
                 }
                 Payload::DataSection(_) if let Some(count) = data_segments => {
-                    let gone = || DataSegment {
-                        mode: SegmentMode::Declared,
-                        range: 0..0,
-                    };
-                    self.module.data = std::iter::repeat_with(gone).take(count).collect();
+                    self.module.num_data = count;
                 }
                 payload => self.section(&payload)?,
             }
@@ -320,6 +318,7 @@ impl Decoder {
                 for item in section.clone() {
                     module.data_segment(item?)?;
                 }
+                module.num_data = module.data.len();
             }
             Payload::CustomSection(section) => module.custom_sections.push(CustomSection {
                 name: section.name().into(),
@@ -356,6 +355,7 @@ impl Module {
             global_init: PrimaryMap::new(),
             elements: PrimaryMap::new(),
             data: PrimaryMap::new(),
+            num_data: 0,
             start: None,
             bodies: PrimaryMap::new(),
             func_refs: SecondaryMap::new(),

@@ -87,8 +87,10 @@ pub struct Module {
     pub global_init: PrimaryMap<DefinedGlobalIndex, ConstExpr>,
     /// Element segments.
     pub elements: PrimaryMap<ElemIndex, ElementSegment>,
-    /// Data segments.
+    /// Data segments; none if they were all copied by other means ([`Module::decode_validated`]).
     pub data: PrimaryMap<DataIndex, DataSegment>,
+    /// How many data segments the module has.
+    pub num_data: usize,
     /// The start function.
     pub start: Option<FuncIndex>,
     /// Bodies of defined functions.
@@ -170,8 +172,7 @@ pub enum SegmentMode<I> {
         /// The first index.
         offset: ConstExpr,
     },
-    /// Never. Of element segments: it declares functions that `ref.func` may name. Of data
-    /// segments: it was copied by other means ([`Module::decode_validated`]).
+    /// Never. Of element segments: it declares functions that `ref.func` may name.
     Declared,
 }
 

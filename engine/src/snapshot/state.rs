@@ -116,7 +116,7 @@ impl State {
             dropped_elements: (0..wasm.elements.len())
                 .map(|index| instance.is_element_dropped(ElemIndex::new(index)))
                 .collect(),
-            dropped_data: (0..wasm.data.len())
+            dropped_data: (0..wasm.num_data)
                 .map(|index| instance.is_data_dropped(DataIndex::new(index)))
                 .collect(),
         })

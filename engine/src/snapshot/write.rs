@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use bimetal_wasm::sections::{self, RawSection};
 use bimetal_wasm::{
-    DataIndex, ElemIndex, ElementItems, EntityIndex, FuncIndex, HeapType, RefType, SegmentMode,
-    SegmentUses, ValType,
+    DataIndex, DataSegment, ElemIndex, ElementItems, EntityIndex, FuncIndex, HeapType, RefType,
+    SegmentMode, SegmentUses, ValType,
 };
 use cranelift_entity::EntityRef;
 use wasm_encoder as out;
@@ -284,11 +284,12 @@ fn data(snapshot: &Snapshot, uses: &SegmentUses) -> out::DataSection {
     let state = &snapshot.state;
     let mut section = out::DataSection::new();
     for index in (0..uses.data).map(DataIndex::new) {
-        let segment = &wasm.data[index];
-        let gone = state.dropped_data[index.index()] || segment.mode != SegmentMode::Passive;
-        let bytes = match gone {
-            true => &[],
-            false => &wasm.bytes[segment.range.clone()],
+        let is_left = |segment: &&DataSegment| {
+            !state.dropped_data[index.index()] && segment.mode == SegmentMode::Passive
+        };
+        let bytes = match wasm.data.get(index).filter(is_left) {
+            Some(segment) => &wasm.bytes[segment.range.clone()],
+            None => &[],
         };
         section.passive(bytes.iter().copied());
     }

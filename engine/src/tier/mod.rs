@@ -256,24 +256,37 @@ pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
         .keys()
         .filter(|&func| image.is_none_or(|image| !image.has(func)))
         .collect();
-    let codes = compile_bodies(&module.engine, &module.env, &functions, &|func| {
-        take_over(module, func)
-    })?;
+    let mut codes = Vec::with_capacity(functions.len());
+    let known = |func| take_over(module, func);
+    compile_bodies(
+        &module.engine,
+        &module.env,
+        &functions,
+        &known,
+        &mut |code| {
+            codes.push(code);
+            Ok(())
+        },
+    )?;
     place(module, &functions, codes).context("cannot allocate memory for machine code")
 }
 
-/// Compiles functions of a module that are not `known`; the code of all, in this order.
+/// Bytes of bodies that are compiled before their code is handed on: enough for all cores to have
+/// something to do, little enough to be in memory at once.
+const BATCH: usize = 4 << 20;
+
+/// Compiles functions of a module that are not `known`, and hands their code to `each`, in this
+/// order.
 pub(crate) fn compile_bodies(
     engine: &Engine,
     env: &ModuleEnv,
     functions: &[DefinedFuncIndex],
     known: &(dyn Fn(DefinedFuncIndex) -> Option<FunctionCode> + Sync),
-) -> Result<Vec<FunctionCode>> {
+    each: &mut dyn FnMut(FunctionCode) -> Result<()>,
+) -> Result<()> {
     let wasm = &env.module;
-    let total: u64 = functions
-        .iter()
-        .map(|&func| wasm.bodies[func].range.len() as u64)
-        .sum();
+    let len = |func: DefinedFuncIndex| wasm.bodies[func].range.len();
+    let total: u64 = functions.iter().map(|&func| len(func) as u64).sum();
     let done = AtomicU64::new(0);
     let progress = engine.config().progress.as_ref();
     let compile = |&func: &DefinedFuncIndex| -> Result<FunctionCode> {
@@ -287,7 +300,7 @@ pub(crate) fn compile_bodies(
             })?,
         };
         if let Some(progress) = progress {
-            let bytes = wasm.bodies[func].range.len() as u64;
+            let bytes = len(func) as u64;
             let before = done.fetch_add(bytes, Ordering::Relaxed);
             // Not for each function: a module can have a hundred thousand.
             if before >> 16 != (before + bytes) >> 16 || before + bytes == total {
@@ -296,13 +309,25 @@ pub(crate) fn compile_bodies(
         }
         Ok(code)
     };
-    // The first error in the order of functions, so that it is always the same one.
-    let codes: Vec<FunctionCode> = match engine.config().parallel {
-        true => compile_parallel(functions, compile)?,
-        false => functions.iter().map(compile).collect::<Result<_>>()?,
-    };
+    let mut left = functions;
+    while !left.is_empty() {
+        let mut bytes = 0;
+        let full = left.iter().position(|&func| {
+            bytes += len(func);
+            bytes > BATCH
+        });
+        let (batch, later) = left.split_at(full.map_or(left.len(), |last| last + 1));
+        left = later;
+        // The first error in the order of functions, so that it is always the same one.
+        match engine.config().parallel {
+            true => compile_parallel(batch, compile)?
+                .into_iter()
+                .try_for_each(&mut *each)?,
+            false => (batch.iter().map(compile)).try_for_each(|code| each(code?))?,
+        }
+    }
     engine.trim();
-    Ok(codes)
+    Ok(())
 }
 
 /// Puts functions of a module, in ascending order, into one span, resolves their references to

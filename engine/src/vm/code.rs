@@ -228,7 +228,10 @@ pub(crate) struct ModuleCode {
     placed: RwLock<Vec<Placed>>,
     /// The text of the image that the module was loaded from.
     image: Option<ImageText>,
-    sites: Box<[OnceLock<SiteTable>]>,
+    /// The sites of functions; the array is made when the first is needed, which with an image is
+    /// when something goes wrong.
+    sites: OnceLock<Box<[OnceLock<SiteTable>]>>,
+    functions: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -274,8 +277,14 @@ impl ModuleCode {
             chunks: Mutex::default(),
             placed: RwLock::default(),
             image,
-            sites: (0..functions).map(|_| OnceLock::new()).collect(),
+            sites: OnceLock::new(),
+            functions,
         }
+    }
+
+    fn all_sites(&self) -> &[OnceLock<SiteTable>] {
+        let make = || (0..self.functions).map(|_| OnceLock::new()).collect();
+        self.sites.get_or_init(make)
     }
 
     /// Reserves `len` contiguous bytes for this module.
@@ -313,7 +322,7 @@ impl ModuleCode {
         let mut sorted = true;
         for (func, start, len, sites) in functions {
             // A second version of a function would need a table per version; there is one tier.
-            let _ = self.sites[func.index()].set(sites);
+            let _ = self.all_sites()[func.index()].set(sites);
             sorted &= placed.last().is_none_or(|last| last.start < start);
             placed.push(Placed { start, len, func });
         }
@@ -347,7 +356,7 @@ impl ModuleCode {
 
     /// The sites of a placed function.
     pub(crate) fn sites(&self, func: DefinedFuncIndex) -> Option<&SiteTable> {
-        let sites = self.sites.get(func.index())?;
+        let sites = self.all_sites().get(func.index())?;
         match &self.image {
             // Read when first asked for, which is when something has gone wrong.
             Some(image) if image.has(func) => Some(sites.get_or_init(|| image.sites(func))),
@@ -363,7 +372,8 @@ impl ModuleCode {
             // SAFETY: so many bytes were written there, are readable, and stay as they are as long
             // as the module lives.
             let code = unsafe { std::slice::from_raw_parts(start, placed.len as usize) };
-            Some((placed.func, (code, self.sites[placed.func.index()].get()?)))
+            let sites = self.all_sites()[placed.func.index()].get()?;
+            Some((placed.func, (code, sites)))
         };
         placed.iter().filter_map(code).collect()
     }

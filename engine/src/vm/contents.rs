@@ -98,12 +98,19 @@ impl InitialContents {
         })
     }
 
-    /// Those in an image that is this file. They are read once, to check them, but not mapped.
-    pub(super) fn of_file(image: &Image, file: ImageFile<'_>) -> Result<InitialContents> {
+    /// Those in an image that is this file. Unless they have been `checked`, they are read once, but
+    /// not mapped.
+    pub(super) fn of_file(
+        image: &Image,
+        file: ImageFile<'_>,
+        checked: bool,
+    ) -> Result<InitialContents> {
         let range = image.memory();
         let at = file.at + range.start as u64;
         let end = at + range.len() as u64;
-        image.check_memory(FilePart::new(file.file, at..end))?;
+        if !checked {
+            image.check_memory(FilePart::new(file.file, at..end))?;
+        }
         InitialContents::known(image, || MemoryImage::of_file(file.file, at, range.len()))
     }
 

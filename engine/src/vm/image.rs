@@ -10,11 +10,13 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
 
 use bimetal_artifact::{Image, ImageError};
 use bimetal_codegen::SiteTable;
 use bimetal_sys::{CodeRegion, MappedCode, MappedFile};
 use bimetal_wasm::{Bytes, DefinedFuncIndex, TypeIndex};
+use cranelift_entity::EntityRef;
 
 use super::code::CodeSpace;
 use super::contents::InitialContents;
@@ -45,6 +47,8 @@ impl ImageFile<'_> {
 pub(crate) struct ImageText {
     image: Image,
     text: Text,
+    /// Whether all of the image has been checked.
+    checked: bool,
 }
 
 #[derive(Debug)]
@@ -56,11 +60,19 @@ enum Text {
 }
 
 impl ImageText {
-    fn new(image: Image, file: Option<ImageFile<'_>>, space: &CodeSpace) -> Result<ImageText> {
+    fn new(
+        image: Image,
+        file: Option<ImageFile<'_>>,
+        space: &CodeSpace,
+        checked: bool,
+    ) -> Result<ImageText> {
         let range = image.text();
         if range.is_empty() {
-            let text = Text::Empty;
-            return Ok(ImageText { image, text });
+            return Ok(ImageText {
+                image,
+                text: Text::Empty,
+                checked,
+            });
         }
         let mapped = file.map(|file| file.map(range.clone()));
         let text = match mapped {
@@ -80,7 +92,11 @@ impl ImageText {
                 Text::Copied(copy.context("cannot allocate memory for machine code")?)
             }
         };
-        Ok(ImageText { image, text })
+        Ok(ImageText {
+            image,
+            text,
+            checked,
+        })
     }
 
     /// The address of the first byte of the text.
@@ -144,6 +160,23 @@ impl ImageText {
         function.is_some_and(|function| !function.is_missing())
     }
 
+    /// Fills the entry cells of functions that need no check any more.
+    pub(crate) fn publish(&self, cells: &mut [AtomicPtr<u8>]) {
+        if !self.checked {
+            return;
+        }
+        let base: *const u8 = match &self.text {
+            Text::Mapped(code) => code.base(),
+            Text::Copied(region) => region.base(),
+            Text::Empty => return,
+        };
+        for (func, code) in self.image.codes() {
+            if let Some(cell) = cells.get_mut(func.index()) {
+                *cell.get_mut() = base.wrapping_add(code.start).cast_mut();
+            }
+        }
+    }
+
     /// Where a function is, once it is known to be what was written.
     pub(crate) fn verified(&self, func: DefinedFuncIndex) -> Result<CodePtr, ImageError> {
         let missing = || ImageError::Damaged("a function is missing".into());
@@ -171,7 +204,7 @@ impl Module {
     /// which nobody could replace them.
     pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
         let image = Image::open(bytes.as_ref().to_vec())?;
-        Module::from_image(engine, image, None, None)
+        Module::from_image(engine, image, None, None, false)
     }
 
     /// Loads a compiled module from a file by mapping it: what is not used is not read, and what
@@ -206,7 +239,7 @@ impl Module {
         let file = ImageFile { file: &file, at: 0 };
         Image::open(Bytes::from_owner(mapped))
             .map_err(Error::from)
-            .and_then(|image| Module::from_image(engine, image, Some(file), None))
+            .and_then(|image| Module::from_image(engine, image, Some(file), None, false))
             .with_context(|| format!("cannot load `{}`", path.display()))
     }
 
@@ -230,15 +263,17 @@ impl Module {
         let at = part.start;
         let mappable = at.is_multiple_of(bimetal_sys::page_size() as u64);
         let file = mappable.then_some(ImageFile { file, at });
-        Module::from_image(engine, image, file, None)
+        Module::from_image(engine, image, file, None, false)
     }
 
-    /// The image must come from whom we trust.
+    /// The image must come from whom we trust. If all of it has been `checked`, nothing is checked
+    /// again.
     pub(crate) fn from_image(
         engine: &Engine,
         image: Image,
         file: Option<ImageFile<'_>>,
         slot: Option<CacheSlot>,
+        checked: bool,
     ) -> Result<Module> {
         let header = image.header();
         header.check(&engine.image_header()?)?;
@@ -251,26 +286,23 @@ impl Module {
             ))
             .into());
         }
-        let missing = || ImageError::Damaged("a function is missing".into());
-        let bodies = (0..image.len())
-            .map(|index| {
-                let func = image.function(DefinedFuncIndex::from_u32(index as u32));
-                Ok(func.ok_or_else(missing)?.body)
-            })
-            .collect::<Result<Vec<_>, ImageError>>()?;
         let features = &engine.config().features;
         let contents = match file {
-            Some(file) => InitialContents::of_file(&image, file)?,
+            Some(file) => InitialContents::of_file(&image, file, checked)?,
             None => InitialContents::of_bytes(&image)?,
         };
         let memory = image.header().memory.as_ref();
         let data_segments = memory.and_then(|memory| memory.data_segments);
         let data_segments = data_segments.map(|count| count as usize);
-        let wasm =
-            bimetal_wasm::Module::decode_validated(image.wasm(), features, bodies, data_segments)?;
+        let wasm = bimetal_wasm::Module::decode_validated(
+            image.wasm(),
+            features,
+            image.bodies(),
+            data_segments,
+        )?;
         let globals = header.globals;
         let origin = Origin {
-            image: Some(ImageText::new(image, file, engine.code_space())?),
+            image: Some(ImageText::new(image, file, engine.code_space(), checked)?),
             file,
             contents,
             slot,

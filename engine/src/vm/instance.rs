@@ -226,10 +226,11 @@ impl StoreOpaque {
     ) -> Option<()> {
         let data = &self.instances[instance];
         let wasm = data.module.wasm();
-        let bytes = if data.dropped_data[segment.index()] {
-            &[]
-        } else {
-            &wasm.bytes[wasm.data[segment].range.clone()]
+        let bytes = match wasm.data.get(segment) {
+            Some(present) if !data.dropped_data[segment.index()] => {
+                &wasm.bytes[present.range.clone()]
+            }
+            _ => &[],
         };
         let from = &bytes[range(src, len, bytes.len())?];
         let memory = data.memories[memory];
@@ -466,7 +467,7 @@ fn allocate(
         dropped_elements: template.dropped_elements.clone(),
         dropped_data: match parts.filled {
             true => template.dropped_data.clone(),
-            false => vec![false; wasm.data.len()].into(),
+            false => vec![false; wasm.num_data].into(),
         },
     };
     if parts.used {

@@ -6,6 +6,7 @@ use bimetal_wasm::{
     ConstExpr, ConstOp, DataIndex, DefinedGlobalIndex, DefinedTableIndex, ElemIndex, ElementItems,
     EntityIndex, FuncIndex, MemoryIndex, SegmentMode, TableInit,
 };
+use cranelift_entity::EntityRef;
 
 use super::const_eval::constant;
 
@@ -82,10 +83,11 @@ impl Template {
                     SegmentMode::Declared => true,
                 })
                 .collect(),
-            dropped_data: wasm
-                .data
-                .values()
-                .map(|segment| matches!(segment.mode, SegmentMode::Active { .. }))
+            dropped_data: (0..wasm.num_data)
+                .map(|index| {
+                    let segment = wasm.data.get(DataIndex::new(index));
+                    segment.is_none_or(|s| matches!(s.mode, SegmentMode::Active { .. }))
+                })
                 .collect(),
             imported_refs: imported_refs.collect(),
             exported_memory: match wasm.export("memory") {

@@ -65,7 +65,7 @@ fn indices(env: &ModuleEnv, op: Op, imm: Imm) -> Check {
     };
     let memory = |i: usize| within("memory", i, module.memories.len());
     let table = |i: usize| within("table", i, module.tables.len());
-    let data = |i: usize| within("data segment", i, module.data.len());
+    let data = |i: usize| within("data segment", i, module.num_data);
     let elem = |i: usize| within("element segment", i, module.elements.len());
     match imm {
         Imm::Mem { memory: m, offset }

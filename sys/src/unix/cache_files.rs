@@ -53,6 +53,11 @@ pub fn file_identity(metadata: &Metadata) -> [i128; 5] {
     ]
 }
 
+/// Names the present boot of the machine, if the system does.
+pub fn boot_identity() -> Option<Vec<u8>> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").ok()
+}
+
 /// When a file or what is known about it was last changed, whatever it says itself.
 pub fn file_changed(metadata: &Metadata) -> SystemTime {
     let (seconds, nanos) = (metadata.ctime(), metadata.ctime_nsec());

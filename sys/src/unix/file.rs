@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::ptr;
 
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::memory::{invalid, page_size};
 
@@ -101,8 +101,13 @@ impl MappedFile {
             .ok()
             .filter(|&len| isize::try_from(len).is_ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "a file too large"))?;
+        let mapping = Mapping::new(file, start, len, ProtFlags::READ)?;
+        // What is read lies here and there in it, and with huge pages each place would count for two
+        // megabytes of the process's memory. A kernel that has none refuses, and all is well.
+        // SAFETY: advice on how to map pages of a mapping that is our own.
+        let _ = unsafe { rustix::mm::madvise(mapping.base.cast(), len, Advice::LinuxNoHugepage) };
         Ok(MappedFile {
-            mapping: Some(Mapping::new(file, start, len, ProtFlags::READ)?),
+            mapping: Some(mapping),
             skip: skip as usize,
         })
     }
