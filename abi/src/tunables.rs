@@ -118,9 +118,9 @@ impl MemoryPlan {
     /// The plan for a memory of type `ty`.
     pub fn new(ty: MemoryType, tunables: &Tunables) -> MemoryPlan {
         let full = ty.maximum_byte_size().min(1 << 32);
-        let fits = tunables.signals_based_traps
-            && !ty.memory64
-            && tunables.memory_reservation >= full.max(1);
+        // Small pages end anywhere, protected ones do not.
+        let faults = tunables.signals_based_traps && ty.page_size() >= 1 << 16;
+        let fits = faults && !ty.memory64 && tunables.memory_reservation >= full.max(1);
         MemoryPlan {
             ty,
             style: if fits {
@@ -130,12 +130,14 @@ impl MemoryPlan {
             } else {
                 MemoryStyle::Dynamic
             },
-            guard: if tunables.signals_based_traps {
-                tunables.memory_guard
-            } else {
-                0
-            },
+            guard: if faults { tunables.memory_guard } else { 0 },
         }
+    }
+
+    /// Whether code may leave it to faults that nothing past the end is accessed. Otherwise it
+    /// compares each access with the length.
+    pub fn faults_at_end(&self) -> bool {
+        self.guard > 0 || self.style != MemoryStyle::Dynamic
     }
 
     /// Whether an access of `size` bytes at a 32-bit index plus `offset` can be left to the guard

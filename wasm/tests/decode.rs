@@ -244,14 +244,12 @@ fn text_errors_have_line_and_column() {
 fn proposals_that_are_missing_are_named() {
     for (text, proposal) in [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (memory i64 1))", "memory64"),
         ("(module (tag))", "exception handling"),
         ("(module (type (struct)))", "garbage collection"),
         (
             "(module (func (param (ref 0))) (type (func)))",
             "typed function references",
         ),
-        ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
         (
             "(module (global (ref i31) (ref.i31 (i32.const 1))))",
             "garbage collection",
@@ -286,6 +284,8 @@ fn features_can_be_switched_off() {
         tail_call: false,
         relaxed_simd: false,
         wide_arithmetic: false,
+        memory64: false,
+        custom_page_sizes: false,
     };
     for (text, proposal) in [
         ("(module (func (param v128)))", "SIMD"),
@@ -295,6 +295,8 @@ fn features_can_be_switched_off() {
             "extended constant",
         ),
         ("(module (func return_call 0))", "tail call"),
+        ("(module (memory i64 1))", "memory64"),
+        ("(module (table i64 1 funcref))", "memory64"),
         (
             "(module (func i64.const 1 i64.const 2 i64.mul_wide_s drop drop))",
             "wide arithmetic",
@@ -306,6 +308,20 @@ fn features_can_be_switched_off() {
         assert!(error.message().contains(proposal), "{text}: {error}");
         assert!(error.message().contains("disabled"), "{text}: {error}");
     }
+}
+
+#[test]
+fn page_sizes_can_be_switched_on() {
+    let text = "(module (memory 1 (pagesize 1)))";
+    let error = refused(text);
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.message().contains("custom page sizes"), "{error}");
+    assert!(error.message().contains("disabled"), "{error}");
+    let features = Features {
+        custom_page_sizes: true,
+        ..Features::default()
+    };
+    assert!(Module::new(text, &features).is_ok());
 }
 
 #[test]

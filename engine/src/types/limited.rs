@@ -2,7 +2,7 @@
 
 use bimetal_wasm::RefType;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::reference::Ref;
 use crate::store::AsContextMut;
@@ -45,8 +45,7 @@ impl MemoryType {
         })
     }
 
-    /// A memory with 64-bit indices. The memory64 proposal is not supported: such a memory cannot
-    /// be made, nor a module loaded that has one.
+    /// A memory with 64-bit indices.
     pub fn new64(minimum: u64, maximum: Option<u64>) -> MemoryType {
         MemoryType(bimetal_wasm::MemoryType {
             min: minimum,
@@ -120,8 +119,6 @@ impl MemoryType {
     pub(crate) fn unsupported(&self) -> Option<&'static str> {
         match &self.0 {
             ty if ty.shared => Some("threads"),
-            ty if ty.memory64 => Some("memory64"),
-            ty if ty.page_size_log2 != 16 => Some("custom-page-sizes"),
             _ => None,
         }
     }
@@ -187,8 +184,8 @@ impl MemoryTypeBuilder {
         self
     }
 
-    /// The base-2 logarithm of the bytes of a page: 16 if not said. Other pages are of the
-    /// custom-page-sizes proposal, which is not supported: no such memory can be made.
+    /// The base-2 logarithm of the bytes of a page: 16 if not said, or 0. Modules have memories with
+    /// such pages under [`Config::wasm_custom_page_sizes`](crate::Config::wasm_custom_page_sizes).
     pub fn page_size_log2(&mut self, page_size_log2: u8) -> &mut Self {
         self.0.0.page_size_log2 = page_size_log2;
         self
@@ -229,8 +226,7 @@ impl TableType {
         })
     }
 
-    /// A table with 64-bit indices. The memory64 proposal, which has them, is not supported: such
-    /// a table cannot be made, nor a module loaded that has one.
+    /// A table with 64-bit indices.
     pub fn new64(element: RefType, minimum: u64, maximum: Option<u64>) -> TableType {
         TableType(bimetal_wasm::TableType {
             element,
@@ -284,17 +280,11 @@ impl TableType {
         Table::new(store, *self, Ref::null(self.element().heap_type()))
     }
 
-    /// Refuses types that are none, and those that this runtime has no tables of.
+    /// Refuses types that are none.
     pub(crate) fn check(&self) -> Result<()> {
         if self.maximum().is_some_and(|max| max < self.minimum()) {
             return Err(Error::usage(
                 "no table's type: its minimum is greater than its maximum",
-            ));
-        }
-        if self.is_64() {
-            return Err(Error::of(
-                ErrorKind::Unsupported,
-                "a table with 64-bit indices: the memory64 proposal is not supported",
             ));
         }
         Ok(())

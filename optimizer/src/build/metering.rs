@@ -14,7 +14,6 @@
 //! before it is done. So a fault of the machine (a load that is out of bounds, a division by zero)
 //! leaves the fuel as it was at the last of these points; it is the same each time.
 
-use bimetal_codegen::CompileError;
 use bimetal_wasm::VariableOperatorCost;
 use bimetal_wasm::body::Operator;
 
@@ -46,6 +45,9 @@ const DEFAULT_VARIABLE: VariableOperatorCost = VariableOperatorCost::new();
 
 /// So that 2^32 units do not exceed the counter.
 const MAX_PER_UNIT: u32 = 1 << 30;
+
+/// More units than this, of 64-bit memories and tables, are charged as this many.
+const MAX_UNITS: i64 = 1 << 32;
 
 /// An empty function costs something too.
 const ENTRY_COST: i64 = 1;
@@ -131,24 +133,29 @@ impl Builder<'_> {
             return Ok(());
         }
         let units = self.peek()?;
-        if self.graph.ty(units) != Type::I32 {
-            return Err(CompileError::Unsupported("fuel for 64-bit operands".into()));
-        }
+        let wide = self.graph.ty(units) == Type::I64;
         self.charge_pending();
         let per_unit = i64::from(per_unit.min(MAX_PER_UNIT));
         self.constant(Op::I64Const, Imm::I64(per_unit), Type::I64);
         let per_unit = self.pop()?;
         let before = self.ssa.get(self.graph, var);
-        let mut compute = |op, args: &[_]| {
-            let ty = [Type::I64];
+        self.constant(Op::I64Const, Imm::I64(MAX_UNITS), Type::I64);
+        let most = self.pop()?;
+        let mut compute = |op, ty, args: &[_]| {
             let inst = self
                 .graph
-                .push_inst(self.block, op, args, Imm::None, None, &ty);
+                .push_inst(self.block, op, args, Imm::None, None, &[ty]);
             self.graph.result(inst)
         };
-        let units = compute(Op::I64ExtendI32U, &[units]);
-        let amount = compute(Op::I64Mul, &[units, per_unit]);
-        let after = compute(Op::I64Add, &[before, amount]);
+        let units = match wide {
+            true => {
+                let few = compute(Op::I64LtU, Type::I32, &[units, most]);
+                compute(Op::Select, Type::I64, &[units, most, few])
+            }
+            false => compute(Op::I64ExtendI32U, Type::I64, &[units]),
+        };
+        let amount = compute(Op::I64Mul, Type::I64, &[units, per_unit]);
+        let after = compute(Op::I64Add, Type::I64, &[before, amount]);
         self.ssa.set(var, after);
         if let Some(fuel) = &mut self.fuel {
             fuel.stored = false;
