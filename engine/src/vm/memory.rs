@@ -112,8 +112,8 @@ impl LinearMemory {
                 return None;
             }
             let room = bytes.saturating_add(bytes / 2).min(ty.maximum_byte_size());
-            let storage = MemoryStorage::new(&self.plan, room)
-                .or_else(|_| MemoryStorage::new(&self.plan, bytes))
+            let storage = MemoryStorage::new(&self.plan, bytes, room)
+                .or_else(|_| MemoryStorage::new(&self.plan, bytes, bytes))
                 .ok()?;
             // SAFETY: both are accessible for the old length and do not overlap.
             unsafe {

@@ -193,11 +193,11 @@ pub(super) fn in_pages(bytes: u64) -> Option<usize> {
 }
 
 impl MemoryStorage {
-    /// Of its own, for so many bytes, which are accessible.
-    pub(super) fn new(plan: &MemoryPlan, bytes: u64) -> Result<MemoryStorage> {
+    /// Of its own, with so many bytes that are accessible, and room for `room` if it can move.
+    pub(super) fn new(plan: &MemoryPlan, bytes: u64, room: u64) -> Result<MemoryStorage> {
         let reserve = match plan.style {
             MemoryStyle::Reserved { reservation } => reservation,
-            MemoryStyle::Dynamic => bytes
+            MemoryStyle::Dynamic => room
                 .saturating_add(GROWTH_SLACK)
                 .min(plan.ty.maximum_byte_size()),
         };
@@ -284,7 +284,7 @@ impl MemoryStorage {
             (Some((mapped, of)), Some(contents)) => *of == index && Arc::ptr_eq(mapped, contents),
             _ => false,
         };
-        if !same || (self.accessible > accessible && plan.style != MemoryStyle::Dynamic) {
+        if !same || (self.accessible > accessible && plan.faults_at_end()) {
             self.unmap()?;
         }
         self.make_accessible(bytes)?;
@@ -335,7 +335,7 @@ impl MemoryStorage {
     /// What the system says; then it must not be used again.
     pub(super) fn reset(&mut self, plan: &MemoryPlan, ran: bool, keep: usize) -> io::Result<()> {
         let initial = in_pages(plan.ty.minimum_byte_size()).unwrap_or(0);
-        if self.accessible > initial && plan.style != MemoryStyle::Dynamic {
+        if self.accessible > initial && plan.faults_at_end() {
             let more = self.accessible - initial;
             let (space, at) = self.space.part(initial, more)?;
             space.reset(at, more)?;

@@ -329,7 +329,8 @@ impl StoreOpaque {
     /// A memory of the host's.
     pub(crate) fn new_memory(&mut self, ty: bimetal_wasm::MemoryType) -> Result<MemoryId> {
         let plan = bimetal_abi::MemoryPlan::new(ty, self.engine.tunables());
-        let storage = MemoryStorage::new(&plan, ty.minimum_byte_size())?;
+        let bytes = ty.minimum_byte_size();
+        let storage = MemoryStorage::new(&plan, bytes, bytes)?;
         // SAFETY: no `def` is given.
         let memory = unsafe { LinearMemory::new(plan, storage, None) };
         Ok(self.memories.push(memory))

@@ -29,7 +29,8 @@ impl Allocator for OnDemand {
         let context = context(module)?;
         let contents = module.inner().contents.next(wasm, false);
         let memory = |(index, plan): (MemoryIndex, &bimetal_abi::MemoryPlan)| {
-            let mut memory = MemoryStorage::new(plan, plan.ty.minimum_byte_size())?;
+            let bytes = plan.ty.minimum_byte_size();
+            let mut memory = MemoryStorage::new(plan, bytes, bytes)?;
             if let Some(contents) = contents.filter(|contents| contents.has(index)) {
                 memory.map(contents, index)?;
             }
