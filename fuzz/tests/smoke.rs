@@ -46,7 +46,7 @@ fn compile() {
 
 #[test]
 fn execute() {
-    let counts = smoke("execute", 300);
+    let counts = smoke("execute", 450);
     expect(
         &counts,
         &[
