@@ -194,7 +194,7 @@ pub struct RunArgs {
 
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
-    /// The exported function to run [default: wizer-initialize, or wizer.initialize]
+    /// The exported function to run, one without parameters [default: wizer-initialize, or wizer.initialize]
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub init: Option<String>,
 

@@ -78,7 +78,7 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The name of the function that initialises, which is there and takes and gives nothing.
+/// The name of the function that initialises, which is there and takes nothing.
 fn init_function<'a>(args: &'a SnapshotArgs, module: &Module) -> Result<&'a str> {
     let exported = |name: &str| module.get_export(name);
     let name = match &args.init {
@@ -97,11 +97,11 @@ fn init_function<'a>(args: &'a SnapshotArgs, module: &Module) -> Result<&'a str>
         }
         return Err(Error::msg(message));
     };
-    let fits = |ty: &&bimetal::FuncType| ty.params().len() == 0 && ty.results().len() == 0;
+    let fits = |ty: &&bimetal::FuncType| ty.params().len() == 0;
     match ty.func().filter(fits) {
         Some(_) => Ok(name),
         None => Err(Error::msg(format!(
-            "the export `{}` is no function without parameters and results, but {ty}",
+            "the export `{}` is no function without parameters, but {ty}",
             output::name(name)
         ))),
     }
@@ -116,15 +116,21 @@ fn initialise(
 ) -> Result<Instance> {
     let instance = explain(linker.instantiate(&mut *store, module))?;
     if init != INITIALIZE && instance.get_func(&mut *store, INITIALIZE).is_some() {
-        call(store, instance, INITIALIZE)?;
+        call(store, instance, module, INITIALIZE)?;
     }
-    call(store, instance, init)?;
+    call(store, instance, module, init)?;
     Ok(instance)
 }
 
-fn call(store: &mut Store<Host>, instance: Instance, name: &str) -> Result<()> {
-    let func = instance.get_typed_func::<(), ()>(&mut *store, name)?;
-    explain(func.call(store, ())).with_context(|| format!("`{}` failed", output::name(name)))
+fn call(store: &mut Store<Host>, instance: Instance, module: &Module, name: &str) -> Result<()> {
+    let results = explain(invoke::invoke(store, instance, module, name, &[]))
+        .with_context(|| format!("`{}` failed", output::name(name)))?;
+    // They may say that it failed, in a way of its own.
+    if !results.is_empty() {
+        let results = results.join(", ");
+        output::note(format_args!("`{}` returned {results}", output::name(name)));
+    }
+    Ok(())
 }
 
 /// Says what ended the initialisation, where that would be taken for something else.

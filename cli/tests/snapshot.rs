@@ -222,12 +222,12 @@ fn what_goes_wrong_is_said_and_nothing_is_written() {
     assert!(error.contains("wizer-initialize: () -> ()"), "{error}");
     let error = scratch.fails(1, &["app.wat", "--init", "wrong"]);
     assert!(
-        error.contains("`wrong` is no function without parameters"),
+        error.contains("`wrong` is no function without parameters, but"),
         "{error}"
     );
     let error = scratch.fails(1, &["app.wat", "--init", "memory"]);
     assert!(
-        error.contains("`memory` is no function without parameters"),
+        error.contains("`memory` is no function without parameters, but"),
         "{error}"
     );
     let error = scratch.fails(1, &["app.wat", "--dir", "nowhere"]);

@@ -153,6 +153,8 @@ pub(crate) struct CacheSlot {
     key: Key,
     /// Whether there is an entry that has not been checked whole.
     unmarked: bool,
+    /// Where the module is to be found, if that is known.
+    file: Option<PathBuf>,
 }
 
 /// An entry that has been opened.
@@ -352,9 +354,16 @@ impl Cache {
 
     /// Loads a module from the cache, or as ever.
     pub(crate) fn load(&self, engine: &Engine, bytes: Vec<u8>) -> Result<Module> {
+        let bytes = binary(bytes)?;
         let key = self.digest(engine, IMAGE, &[&bytes])?;
-        if let Some(module) = self.load_entry(engine, key) {
-            return Ok(module);
+        if let Some(module) = self.load_entry(engine, key, None) {
+            // Nothing else checks the entry's copy of the code until it is compiled, when nobody
+            // has these bytes any more.
+            if *module.wasm().bytes == *bytes {
+                return Ok(module);
+            }
+            tracing::warn!("a cache entry is dropped: its copy of the module is damaged");
+            let _ = remove(&self.path(key, IMAGE));
         }
         self.0.misses.fetch_add(1, Ordering::Relaxed);
         let wasm = bimetal_wasm::Module::new(bytes, &engine.config().features)?;
@@ -363,27 +372,28 @@ impl Cache {
         let relative = relative.map(|entry| entry.image);
         let origin = Origin {
             relative: relative.filter(|image| image.len() == wasm.bodies.len()),
-            slot: Some(self.slot(key, false)),
+            slot: Some(self.slot(key, false, None)),
             ..Origin::default()
         };
         Module::from_wasm(engine, wasm, origin)
     }
 
-    fn slot(&self, key: Key, unmarked: bool) -> CacheSlot {
+    fn slot(&self, key: Key, unmarked: bool, file: Option<&Path>) -> CacheSlot {
         CacheSlot {
             cache: self.clone(),
             key,
             unmarked,
+            file: file.map(Path::to_owned),
         }
     }
 
-    fn load_entry(&self, engine: &Engine, key: Key) -> Option<Module> {
+    fn load_entry(&self, engine: &Engine, key: Key, path: Option<&Path>) -> Option<Module> {
         let Entry {
             image,
             file,
             checked,
         } = self.open(key)?;
-        let slot = self.slot(key, !checked);
+        let slot = self.slot(key, !checked, path);
         let file = ImageFile { file: &file, at: 0 };
         match Module::from_image(engine, image, Some(file), Some(slot), checked) {
             Ok(module) => {
@@ -405,9 +415,14 @@ impl Cache {
 
     /// The module that is in this file, if it is known and has not changed since; the file is not
     /// read then.
-    pub(crate) fn load_file(&self, engine: &Engine, metadata: &Metadata) -> Option<Module> {
+    pub(crate) fn load_file(
+        &self,
+        engine: &Engine,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Option<Module> {
         let link = self.file_key(engine, metadata).ok()?;
-        self.load_entry(engine, self.follow(link, FILE)?)
+        self.load_entry(engine, self.follow(link, FILE)?, Some(path))
     }
 
     /// Remembers that a file whose metadata were these before it was read has this module.
@@ -496,6 +511,15 @@ fn is_settled(metadata: &Metadata) -> bool {
         && older(bimetal_sys::file_changed(metadata), TICK)
 }
 
+/// The binary of a module that may be text.
+fn binary(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    use bimetal_wasm::text;
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(source) if text::is_text(&bytes) => text::parse(source, None)?,
+        _ => bytes,
+    })
+}
+
 /// Deletes a file, which another process may have done already.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -543,8 +567,24 @@ fn own_key(directory: &Path) -> Result<[u8; 32]> {
 }
 
 impl CacheSlot {
+    /// Where the module is to be found, if that is known.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Whether this is the place of the module with these bytes.
+    pub(crate) fn is_of(&self, engine: &Engine, bytes: &[u8]) -> bool {
+        let key = self.cache.digest(engine, IMAGE, &[bytes]);
+        key.is_ok_and(|key| key == self.key)
+    }
+
     /// Adds what was compiled to the entry.
     fn update(&self, module: &ModuleInner) -> Result<()> {
+        // Its digests would be those of what is damaged.
+        if let Err(error) = module.check_bodies() {
+            let _ = remove(&self.cache.path(self.key, IMAGE));
+            return Err(error);
+        }
         // Another process may have added to it meanwhile.
         let present = self.cache.open(self.key);
         let mut date = None;

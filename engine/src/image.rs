@@ -225,6 +225,7 @@ impl Module {
             // Its contexts are laid out as those of the original, which its binary does not say.
             return self.engine().precompile_module(&self.wasm().bytes);
         }
+        self.inner().check_bodies()?;
         let env = self.env();
         let mut copy = ModuleEnv::new(env.module.clone(), env.tunables.clone())?;
         copy.instrumentation = env.instrumentation.clone();

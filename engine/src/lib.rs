@@ -49,6 +49,7 @@ mod profiling;
 mod reference;
 mod signatures;
 mod snapshot;
+mod source;
 mod store;
 mod symbols;
 mod table;

@@ -57,6 +57,8 @@ pub(crate) struct ModuleInner {
     pub(crate) code: ModuleCode,
     pub(crate) lazy: LazyFunctions,
     pub(crate) symbols: SymbolCache,
+    /// What functions are compiled from if the image's copy is damaged.
+    pub(crate) source: OnceLock<Option<ModuleEnv>>,
     pub(crate) contents: InitialContents,
     pub(crate) template: OnceLock<Template>,
     pub(crate) key: ModuleKey,
@@ -155,7 +157,7 @@ impl Module {
         else {
             return Module::from_vec(engine, read()?);
         };
-        if let Some(module) = cache.load_file(engine, &metadata) {
+        if let Some(module) = cache.load_file(engine, path, &metadata) {
             return Ok(module);
         }
         let module = Module::from_vec(engine, read()?)?;
@@ -259,6 +261,7 @@ impl Module {
             cached: AtomicUsize::new(0),
             lazy: LazyFunctions::new(functions),
             symbols: SymbolCache::default(),
+            source: OnceLock::new(),
         });
         if let Some(image) = inner.code.image() {
             let of_type = |ty: TypeIndex| signatures.get(ty.index())?.clone();
@@ -479,7 +482,8 @@ impl Module {
             )));
         };
         let compiler = self.engine().compiler()?;
-        let dump = compiler.dump(self.env(), defined, what);
+        let env = self.inner.env_to_compile(defined)?;
+        let dump = compiler.dump(env, defined, what);
         dump.map_err(compile_error)
     }
 }

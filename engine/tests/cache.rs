@@ -10,7 +10,7 @@ use bimetal::middleware::{
     Emitter, FunctionContext, FunctionMiddleware, Middleware, ModuleContext, ModuleMiddleware,
     Operator, Refusal,
 };
-use bimetal::{Cache, CacheConfig, Config, Engine, Linker, Module, Result, Store};
+use bimetal::{Cache, CacheConfig, Config, Engine, ErrorKind, Linker, Module, Result, Store};
 
 const ADD: &str = r#"(func (export "add") (param i32 i32) (result i32)
     (i32.add (local.get 0) (local.get 1)))"#;
@@ -196,6 +196,56 @@ fn damaged_entries_are_dropped() -> Result<()> {
     let hits = cache.stats().hits;
     fill();
     assert_eq!(cache.stats().hits, hits + 1);
+    Ok(())
+}
+
+/// An entry that lacks a function has it compiled from the entry's own copy of the module, which
+/// nobody has looked at when the entry was opened.
+#[test]
+fn functions_are_not_compiled_from_damaged_bytes() -> Result<()> {
+    let folder = Folder::new("cache-bodies");
+    let cache = folder.cache();
+    let file = folder.0.join("m.wasm");
+    fs::write(&file, bimetal_wasm::text::parse(&wat(), None)?)?;
+    settle(&file)?;
+    let load = || Module::from_file(&engine(&cache, true), &file);
+    assert_eq!(call(&load()?, "add", 2, 3)?, 5);
+    let [path] = &folder.files("bmt")[..] else {
+        panic!("one entry");
+    };
+    let whole = fs::read(path)?;
+    let mul = &[0x20, 0, 0x20, 1, 0x6c, 0x0b];
+    let at = whole.windows(mul.len()).position(|bytes| bytes == mul);
+    let at = at.expect("the body of `mul`");
+    for change in 0..mul.len() {
+        let mut damaged = whole.clone();
+        damaged[at + change] ^= 1;
+        let bytes = fs::read(&file)?;
+        for (lazy, in_memory) in [(true, true), (true, false), (false, false)] {
+            fs::write(path, &damaged)?;
+            let engine = engine(&cache, lazy);
+            let module = match in_memory {
+                true => Module::new(&engine, &bytes)?,
+                false => Module::from_file(&engine, &file)?,
+            };
+            assert_eq!(call(&module, "mul", 2, 3)?, 6);
+            assert_eq!(call(&module, "add", 2, 3)?, 5);
+        }
+    }
+    // Without the module there is nothing to compile from.
+    fs::write(path, {
+        let mut damaged = whole.clone();
+        damaged[at + 4] ^= 1;
+        damaged
+    })?;
+    let module = load()?;
+    fs::write(&file, "another")?;
+    let error = call(&module, "mul", 2, 3).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Image);
+    assert!(
+        format!("{error:#}").contains("damaged at function 1"),
+        "{error:#}"
+    );
     Ok(())
 }
 

@@ -70,7 +70,8 @@ const SEGMENT_NAMES: [u8; 2] = [8, 9];
 
 pub(super) fn write(snapshot: &Snapshot) -> Result<Written> {
     let wasm = snapshot.module.wasm();
-    check_bodies(snapshot)?;
+    // Nobody has looked at an image's copy of them when it was loaded.
+    snapshot.module.inner().code_owner().check_bodies()?;
     let old = &*wasm.bytes;
     let contents: usize = snapshot.state.memories.iter().map(|m| m.len()).sum();
     let runs: usize = snapshot.state.memories.iter().map(|m| m.runs.len()).sum();
@@ -118,27 +119,6 @@ pub(super) fn write(snapshot: &Snapshot) -> Result<Written> {
         bodies: bodies.collect(),
         bytes,
     })
-}
-
-/// The code of an image's module is not checked when it is loaded.
-fn check_bodies(snapshot: &Snapshot) -> Result<()> {
-    let Some(image) = snapshot.module.inner().code.image() else {
-        return Ok(());
-    };
-    let wasm = snapshot.module.wasm();
-    for func in wasm.bodies.keys() {
-        let known = image.image().function(func);
-        if !known.is_some_and(|known| known.was_compiled_from(wasm.body_bytes(func))) {
-            return Err(Error::of(
-                ErrorKind::Image,
-                format_args!(
-                    "the binary in the image is damaged at {}",
-                    snapshot.module.inner().describe(func)
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Copies a custom section; a name section without the names of segments.

@@ -171,7 +171,7 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
         Some(code) => code,
         None => module.engine.with_compiler(|compiler, scratch| {
             compiler
-                .function(&module.env, func, scratch)
+                .function(module.env_to_compile(func)?, func, scratch)
                 .map_err(compile_error)
                 .with_context(|| format!("cannot compile {}", module.describe(func)))
         })?,
@@ -256,18 +256,16 @@ pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
         .keys()
         .filter(|&func| image.is_none_or(|image| !image.has(func)))
         .collect();
+    let env = match functions.iter().find(|&&func| !module.is_whole(func)) {
+        Some(&func) => module.env_to_compile(func)?,
+        None => &module.env,
+    };
     let mut codes = Vec::with_capacity(functions.len());
     let known = |func| take_over(module, func);
-    compile_bodies(
-        &module.engine,
-        &module.env,
-        &functions,
-        &known,
-        &mut |code| {
-            codes.push(code);
-            Ok(())
-        },
-    )?;
+    compile_bodies(&module.engine, env, &functions, &known, &mut |code| {
+        codes.push(code);
+        Ok(())
+    })?;
     place(module, &functions, codes).context("cannot allocate memory for machine code")
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bimetal_artifact::{Image, MemoryPart};
+use bimetal_artifact::{Image, ImageError, MemoryPart};
 use bimetal_sys::{FilePart, MemoryImage, Reservation};
 use bimetal_wasm::MemoryIndex;
 
@@ -96,6 +96,24 @@ impl InitialContents {
             known: OnceLock::from(Some(Contents::new(pages, memory.parts.clone()))),
             instantiated: AtomicBool::new(true),
         })
+    }
+
+    /// Refuses an image whose parts are not parts of its module's own memories.
+    pub(super) fn check(image: &Image, wasm: &bimetal_wasm::Module) -> Result<(), ImageError> {
+        let parts = image.header().memory.iter().flat_map(|m| &m.parts);
+        for part in parts {
+            let index = MemoryIndex::from_u32(part.memory);
+            let own = wasm
+                .memories
+                .get(index)
+                .filter(|_| wasm.defined_memory(index).is_some());
+            let end = part.at.checked_add(part.len);
+            if own.is_none_or(|ty| end.is_none_or(|end| end > ty.minimum_byte_size())) {
+                let what = "initial contents beyond the module's memories";
+                return Err(ImageError::Damaged(what.into()));
+            }
+        }
+        Ok(())
     }
 
     /// Those in an image that is this file. Unless they have been `checked`, they are read once, but

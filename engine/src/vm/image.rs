@@ -300,6 +300,7 @@ impl Module {
             image.bodies(),
             data_segments,
         )?;
+        InitialContents::check(&image, &wasm)?;
         let globals = header.globals;
         let origin = Origin {
             image: Some(ImageText::new(image, file, engine.code_space(), checked)?),

@@ -1,0 +1,66 @@
+//! The bytes that functions are compiled from, where a module came from an image.
+//!
+//! An image's copy of the module's code is not read when the image is loaded, so nothing has checked
+//! it: an entry of a cache is damaged there as anywhere else. Before it is used, each body is compared
+//! with the digest that the image has of it. In the place of a damaged one comes the file that the
+//! module was loaded from, if a cache knows it and the file is still the same.
+
+use std::fs;
+
+use bimetal_codegen::ModuleEnv;
+use bimetal_wasm::DefinedFuncIndex;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::{Module, ModuleInner};
+
+impl ModuleInner {
+    /// Whether the bytes of a function are those that were validated.
+    pub(crate) fn is_whole(&self, func: DefinedFuncIndex) -> bool {
+        let Some(image) = self.code.image() else {
+            return true;
+        };
+        let body = self.wasm().body_bytes(func);
+        let known = image.image().function(func);
+        known.is_some_and(|known| known.was_compiled_from(body))
+    }
+
+    /// Refuses a module whose code is not what was validated.
+    pub(crate) fn check_bodies(&self) -> Result<()> {
+        match self.wasm().bodies.keys().find(|&func| !self.is_whole(func)) {
+            None => Ok(()),
+            Some(func) => Err(self.damaged(func)),
+        }
+    }
+
+    fn damaged(&self, func: DefinedFuncIndex) -> Error {
+        Error::of(
+            ErrorKind::Image,
+            format_args!(
+                "the compiled module's copy of the binary is damaged at {}",
+                self.describe(func)
+            ),
+        )
+    }
+
+    /// What a function is to be compiled from.
+    pub(crate) fn env_to_compile(&self, func: DefinedFuncIndex) -> Result<&ModuleEnv> {
+        if self.is_whole(func) {
+            return Ok(&self.env);
+        }
+        let source = self.source.get_or_init(|| self.read_source());
+        source.as_ref().ok_or_else(|| self.damaged(func))
+    }
+
+    /// The module as its file has it.
+    fn read_source(&self) -> Option<ModuleEnv> {
+        let slot = self.slot.as_ref()?;
+        let bytes = fs::read(slot.file()?).ok()?;
+        let wasm = bimetal_wasm::Module::new(bytes, &self.engine.config().features).ok()?;
+        if !slot.is_of(&self.engine, &wasm.bytes) {
+            return None;
+        }
+        let env = Module::environment(&self.engine, wasm).ok()?;
+        tracing::warn!("a cache entry is damaged; functions are compiled from the module's file");
+        Some(env)
+    }
+}
