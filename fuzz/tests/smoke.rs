@@ -94,6 +94,24 @@ fn api() {
 }
 
 #[test]
+fn image() {
+    let counts = smoke("image", 1500);
+    expect(
+        &counts,
+        &[
+            "ran as before",
+            "refused",
+            "refused at a call",
+            "images in files",
+            "loaded",
+            "cannot be sealed",
+            "caches",
+            "cache entries that were used",
+        ],
+    );
+}
+
+#[test]
 fn findings_stay_fixed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let mut seen = 0;

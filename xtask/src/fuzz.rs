@@ -10,7 +10,7 @@ use clap::Parser;
 
 use crate::process::{exit_code, root, run_visibly};
 
-const TARGETS: [&str; 5] = ["decode", "compile", "execute", "wasi", "api"];
+const TARGETS: [&str; 6] = ["decode", "compile", "execute", "wasi", "api", "image"];
 /// So many crashes of a target are enough.
 const CRASHES: u32 = 5;
 
