@@ -165,6 +165,139 @@ fn a_cache_that_cannot_be_used_is_not_used() {
     assert!(String::from_utf8_lossy(&stats.stderr).contains("cannot be used as a cache"));
 }
 
+/// A shell script with a file system of its own, `$DISK`, of so many bytes, where the cache is.
+/// `None` where the system does not let its users mount anything.
+fn with_disk(user: &User, options: &str, script: &str) -> Option<Output> {
+    let disk = user.path("disk");
+    fs::create_dir_all(&disk).unwrap();
+    let mount = format!("mount -t tmpfs -o mode=700,{options} none \"$DISK\"");
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "--mount", "sh", "-exc", script])
+            .env("DISK", &disk)
+            .env("BIMETAL", env!("CARGO_BIN_EXE_bimetal"))
+            .env("BIMETAL_CACHE_DIR", &disk)
+            .current_dir(user.home.path())
+            .stdin(Stdio::null());
+        command.output()
+    };
+    let possible = unshare(&mount).is_ok_and(|output| output.status.success());
+    if !possible {
+        eprintln!("NOT TESTED: nothing can be mounted here");
+        return None;
+    }
+    let run = r#"run() { "$BIMETAL" run -v hello.wat >out 2>err || { cat err; exit 9; }
+        cmp out expected; grep -q "$1" err || { echo "no '$1':"; cat err; exit 8; }; }"#;
+    fs::write(user.path("expected"), &user.expected).unwrap();
+    Some(unshare(&format!("{mount}\n{run}\n{script}")).unwrap())
+}
+
+#[track_caller]
+fn went_well(output: Option<Output>) {
+    if let Some(output) = output {
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_trouble() {
+    let script = r#"
+        fill() { dd if=/dev/zero of="$DISK/fill" bs=4k 2>/dev/null || true; }
+        # There is no room for the key.
+        fill
+        run 'no cache: '
+        test ! -s "$DISK/key"
+        # There is room for the key, and for nothing else.
+        rm -f "$DISK"/*
+        fill
+        truncate -s -4096 "$DISK/fill"
+        run 'read, decoded'
+        run 'read, decoded'
+        test -s "$DISK/key"
+        test "$(ls "$DISK")" = "$(printf 'fill\nkey')"
+        # An entry in a disk that is full again.
+        rm "$DISK/fill"
+        run 'read, decoded'
+        run 'compiled code mapped'
+        fill
+        run 'compiled code mapped'
+        # What is written on purpose says that it cannot be, and leaves nothing.
+        ! "$BIMETAL" compile hello.wat -o "$DISK/out.bmt" 2>err
+        grep -q 'No space left' err
+        ! "$BIMETAL" snapshot init.wat -o "$DISK/out.wasm" 2>err
+        grep -q 'No space left' err
+        test -z "$(ls "$DISK" | grep '^out')"
+        # Afterwards all is well.
+        rm "$DISK/fill"
+        "$BIMETAL" cache clean >/dev/null
+        run 'read, decoded'
+        run 'compiled code mapped'"#;
+    let user = User::new();
+    let init = r#"(module (memory 1) (func (export "wizer-initialize")))"#;
+    fs::write(user.path("init.wat"), init).unwrap();
+    went_well(with_disk(&user, "size=256k", script));
+    // No more files, whatever room there is.
+    let script = r#"
+        run 'no cache: '
+        rm -f "$DISK"/*
+        touch "$DISK/one"
+        run 'no cache: '"#;
+    went_well(with_disk(&user, "size=1m,nr_inodes=2", script));
+}
+
+#[test]
+fn a_disk_that_is_read_only_is_no_trouble() {
+    let script = r#"
+        mount -o remount,ro "$DISK"
+        run 'no cache: '
+        mount -o remount,rw "$DISK"
+        run 'read, decoded'
+        mount -o remount,ro "$DISK"
+        run 'compiled code mapped'
+        run 'compiled code mapped'"#;
+    went_well(with_disk(&User::new(), "size=1m", script));
+}
+
+#[test]
+fn a_killed_compile_leaves_a_whole_image_or_none() {
+    let user = User::new();
+    let (mut whole, mut none) = (0, 0);
+    for delay in 0..40 {
+        let args = ["compile", "hello.wat", "-o", "out.bmt"];
+        let mut child = user.command(&args).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(delay * 400));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match user.path("out.bmt").exists() {
+            true => {
+                user.ran(user.bimetal(&["out.bmt"]));
+                fs::remove_file(user.path("out.bmt")).unwrap();
+                whole += 1;
+            }
+            false => none += 1,
+        }
+    }
+    assert_eq!(whole + none, 40);
+}
+
+#[test]
+fn cleaning_while_others_run_is_no_trouble() {
+    let user = User::new();
+    let start = |i| match i % 4 {
+        0 => (false, user.command(&["cache", "clean"]).spawn().unwrap()),
+        _ => (true, user.command(&["run", "hello.wat"]).spawn().unwrap()),
+    };
+    let children: Vec<(bool, Child)> = (0..80).map(start).collect();
+    for (runs, child) in children {
+        let output = child.wait_with_output().unwrap();
+        match runs {
+            true => _ = user.ran(output),
+            false => assert!(output.status.success(), "{output:?}"),
+        }
+    }
+}
+
 #[test]
 fn changed_programs_are_noticed() {
     let user = User::new();

@@ -291,8 +291,7 @@ impl Cache {
     /// Opens an entry. One that is not what was written is deleted.
     fn open(&self, key: Key) -> Option<Entry> {
         let path = self.path(key, IMAGE);
-        let file = File::open(&path).ok()?;
-        let metadata = file.metadata().ok()?;
+        let (file, metadata) = bimetal_sys::open_file(&path).ok()?;
         let checked = self.is_marked(key, &metadata);
         let opened = if bimetal_sys::is_private(&metadata) {
             let mapped = Bytes::from_owner(MappedFile::new(&file).ok()?);
@@ -343,8 +342,8 @@ impl Cache {
     /// The key that a small file holds.
     fn follow(&self, link: Key, extension: &str) -> Option<Key> {
         let path = self.path(link, extension);
-        let file = File::open(path).ok()?;
-        if !bimetal_sys::is_private(&file.metadata().ok()?) {
+        let (file, metadata) = bimetal_sys::open_file(&path).ok()?;
+        if !bimetal_sys::is_private(&metadata) {
             return None;
         }
         let mut text = String::new();
@@ -540,8 +539,8 @@ fn own_key(directory: &Path) -> Result<[u8; 32]> {
     let path = directory.join("key");
     let read = || -> io::Result<[u8; 32]> {
         let mut key = [0; 32];
-        let mut file = File::open(&path)?;
-        if !bimetal_sys::is_private(&file.metadata()?) {
+        let (mut file, metadata) = bimetal_sys::open_file(&path)?;
+        if !bimetal_sys::is_private(&metadata) {
             return Err(io::Error::other("others can write its key"));
         }
         file.read_exact(&mut key)?;
@@ -580,6 +579,13 @@ impl CacheSlot {
 
     /// Adds what was compiled to the entry.
     fn update(&self, module: &ModuleInner) -> Result<()> {
+        let written = self.write(module);
+        // Also if it was not: a full disk may be full of what is left of killed processes.
+        self.cache.shrink();
+        written
+    }
+
+    fn write(&self, module: &ModuleInner) -> Result<()> {
         // Its digests would be those of what is damaged.
         if let Err(error) = module.check_bodies() {
             let _ = remove(&self.cache.path(self.key, IMAGE));
@@ -600,9 +606,7 @@ impl CacheSlot {
             self.cache.mark(self.key, &metadata);
         }
         let outline = self.cache.outline(&module.engine, module.wasm())?;
-        self.cache.write_link(outline, OUTLINE, self.key)?;
-        self.cache.shrink();
-        Ok(())
+        self.cache.write_link(outline, OUTLINE, self.key)
     }
 }
 

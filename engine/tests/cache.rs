@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -265,6 +266,21 @@ fn a_folder_full_of_garbage_does_no_harm() -> Result<()> {
     fs::create_dir(folder.0.join("cache/folder.bmt"))?;
     let module = Module::new(&engine(&cache, true), wat())?;
     assert_eq!(call(&module, "mul", 2, 3)?, 6);
+    drop(module);
+    // What is no file at all: reading a pipe would wait for a writer.
+    for extension in ["bmt", "outline"] {
+        for (i, path) in folder.files(extension).into_iter().enumerate() {
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+            match i % 3 {
+                0 => assert!(Command::new("mkfifo").arg(&path).status()?.success()),
+                1 => fs::create_dir(&path)?,
+                _ => std::os::unix::fs::symlink("/dev/zero", &path)?,
+            }
+        }
+    }
+    let module = Module::new(&engine(&cache, true), wat())?;
+    assert_eq!(call(&module, "mul", 2, 3)?, 6);
+    drop(module);
     // A key that is too short was left by a full disk; there is a new one.
     fs::write(folder.0.join("cache/key"), b"short")?;
     let module = Module::new(&engine(&folder.cache(), true), wat())?;
@@ -308,6 +324,30 @@ fn what_others_can_write_is_not_used() -> Result<()> {
         format!("{error:#}").contains("others can write"),
         "{error:#}"
     );
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn somebody_elses_folder_is_not_used() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let folder = Folder::new("cache-owner");
+    let directory = folder.0.join("cache");
+    drop(Module::new(&engine(&folder.cache(), false), wat())?);
+    // Only root can give a folder away; but then everybody else can find one of root's.
+    let directory = match fs::metadata(&directory)?.uid() {
+        0 => {
+            std::os::unix::fs::chown(&directory, Some(12345), None)?;
+            directory
+        }
+        _ => PathBuf::from("/usr"),
+    };
+    let link = folder.0.join("link");
+    std::os::unix::fs::symlink(&directory, &link)?;
+    for directory in [&directory, &link] {
+        let error = Cache::new(&CacheConfig::new(directory)).unwrap_err();
+        assert!(format!("{error:#}").contains("it is not ours"), "{error:#}");
+    }
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub use stubs::{
 };
 pub use unix::cache_files::{
     boot_identity, create_private_dir, create_private_file, file_changed, file_identity,
-    is_private, random_bytes,
+    is_private, open_file, random_bytes,
 };
 pub use unix::code::CodeRegion;
 pub use unix::dirty::DirtyPages;

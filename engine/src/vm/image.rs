@@ -200,8 +200,9 @@ impl Module {
     ///
     /// # Safety
     /// An image is machine code that is run as it is. Damage is found, here or when a function is
-    /// first called (an error then); malice is not. So the bytes must come from Bimetal, by a way on
-    /// which nobody could replace them.
+    /// first called (an error then); malice is not: whoever seals what is wrong can have anything run,
+    /// though reading an image fails at no bound whatever its tables say. So the bytes must come from
+    /// Bimetal, by a way on which nobody could replace them.
     pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
         let image = Image::open(bytes.as_ref().to_vec())?;
         Module::from_image(engine, image, None, None, false)
