@@ -198,11 +198,10 @@ impl Image {
 
     fn open_sealed(bytes: Bytes, seal: Seal<'_>) -> Result<Image, ImageError> {
         let (image, seal) = Image::parse(bytes, seal)?;
-        match seal {
-            Some((seal, expected)) if image.bytes[seal] != expected => {
-                Err(ImageError::damaged("bytes of it have changed"))
-            }
-            _ => Ok(image),
+        let whole = seal.is_none_or(|(seal, expected)| image.bytes[seal] == expected);
+        match whole {
+            true => Ok(image),
+            false => Err(ImageError::damaged("bytes of it have changed")),
         }
     }
 
@@ -287,7 +286,7 @@ impl Image {
         let key = match seal {
             Seal::Open => None,
             Seal::Key(key) => Some(key),
-            Seal::Known => return Ok(image),
+            Seal::Known => return Ok((image, None)),
         };
         let unsealed = image.unsealed();
         let sealed = Sealed {
