@@ -123,6 +123,25 @@ fn what_does_not_fit_is_refused_with_the_limit() -> Result<()> {
 }
 
 #[test]
+fn a_pool_of_nothing_holds_what_needs_nothing() -> Result<()> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.max_memory_size(0).table_elements(0);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(pool)
+        .memory_reservation(0)
+        .memory_guard_size(0)
+        .signals_based_traps(false);
+    let engine = Engine::new(&config)?;
+    let module = Module::new(&engine, "(module (memory 0) (table 0 funcref))")?;
+    let other = Module::new(&engine, "(module (memory 1))")?;
+    let several: Vec<_> = (0..3).map(|_| instantiate(&engine, &module)).collect();
+    assert!(several.iter().all(Result::is_ok));
+    assert!(instantiate(&engine, &other).is_err());
+    Ok(())
+}
+
+#[test]
 fn growth_ends_at_the_limit_of_the_pool() -> Result<()> {
     for checks in [false, true] {
         let mut pool = PoolingAllocationConfig::new();
@@ -233,7 +252,8 @@ fn instances_begin_as_if_there_had_been_none_before() -> Result<()> {
             limits(pool);
         })?;
         let module = Module::new(&engine, ALL)?;
-        let changes: [&dyn Fn(&mut Store<()>, Instance) -> Result<()>; 8] = [
+        type Change<'a> = &'a dyn Fn(&mut Store<()>, Instance) -> Result<()>;
+        let changes: [Change<'_>; 8] = [
             &|_, _| Ok(()),
             &|store, instance| {
                 call(store, instance, "fill", &[0, 255, 2 << 16])?;

@@ -445,3 +445,55 @@ fn ten_thousand_instances_at_a_time() -> Result<()> {
     }
     Ok(())
 }
+
+/// How much address space the process takes, in bytes.
+fn address_space() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("Linux has it");
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+    pages.map_or(0, |pages: usize| pages * 4096)
+}
+
+/// How much more of it there is with an engine of this configuration and so many instances.
+fn address_space_of(config: &Config, instances: usize) -> Result<usize> {
+    let before = address_space();
+    let engine = Engine::new(config)?;
+    let module = Module::new(
+        &engine,
+        r#"(module (memory 1) (table 10 funcref)
+            (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+            (func (export "store") (param i32) (i32.store (local.get 0) (i32.const 1))))"#,
+    )?;
+    let guest = Linker::new(&engine).instantiate_pre(&module)?;
+    let mut stores = Vec::new();
+    for _ in 0..instances {
+        let mut store = Store::new(&engine, ());
+        let instance = guest.instantiate(&mut store)?;
+        let grow = instance.get_typed_func::<i32, i32>(&mut store, "grow")?;
+        let write = instance.get_typed_func::<i32, ()>(&mut store, "store")?;
+        assert_eq!(grow.call(&mut store, 15)?, 1);
+        write.call(&mut store, (1 << 20) - 4)?;
+        let error = write.call(&mut store, 1 << 20).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Trap::MemoryOutOfBounds));
+        stores.push(store);
+    }
+    Ok(address_space() - before)
+}
+
+#[test]
+fn small_reservations_take_little_address_space() -> Result<()> {
+    let _turn = turn();
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_memories(100).max_memory_size(4 << 20);
+    pool.total_tables(100);
+    let mut on_demand = Config::new();
+    on_demand.memory_reservation(0).memory_guard_size(0);
+    let mut pooled = on_demand.clone();
+    pooled.allocation_strategy(pool);
+    let without = address_space_of(&on_demand, 0)?;
+    for config in [on_demand, pooled] {
+        let more = address_space_of(&config, 100)?.saturating_sub(without);
+        // What the pool has, four times what they use; with the whole index space it were 400 GiB.
+        assert!(more < 500 << 20, "{more} bytes");
+    }
+    Ok(())
+}

@@ -24,7 +24,7 @@ pub(super) struct Slot {
 impl Slot {
     /// The `index`th slot of so many bytes, a multiple of the page size. The pool must have it.
     pub(super) fn new(pool: &Arc<Reservation>, index: usize, size: usize) -> Slot {
-        assert!(pool.size() / size.max(1) > index, "the pool has this slot");
+        assert!(pool.size() / size > index, "the pool has this slot");
         Slot {
             pool: pool.clone(),
             at: index * size,
@@ -88,9 +88,9 @@ impl Zeroed {
     /// No bytes.
     pub(super) const NOTHING: Zeroed =
         Zeroed::Heap(NonNull::<u128>::dangling().cast(), Layout::new::<()>());
-    /// From so many bytes on it is mapped rather than cleared by an allocator, which takes a
-    /// microsecond for that many where mapping takes two.
-    const LARGE: usize = 128 << 10;
+    /// From so many bytes on it is mapped rather than cleared by an allocator: to clear that many takes
+    /// three microseconds, and so it does to map, touch and unmap any number of them.
+    const LARGE: usize = 256 << 10;
 
     /// So many bytes, aligned to 16; `None` if there is no memory.
     pub(super) fn new(bytes: usize) -> Option<Zeroed> {
@@ -210,7 +210,8 @@ impl MemoryStorage {
         };
         let space = Reservation::new(size).map_err(|error| {
             Error::new(error).context(format_args!(
-                "cannot reserve {size} bytes of address space for a memory"
+                "cannot reserve {size} bytes of address space for a memory \
+                 (`Config::memory_reservation` says how many)"
             ))
         })?;
         let mut storage = MemoryStorage {

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bimetal_abi::Tunables;
-use bimetal_sys::Reservation;
+use bimetal_sys::{Reservation, page_size};
 
 use super::super::storage::{MemoryStorage, Slot, Zeroed, in_pages};
 use super::on_demand::context;
@@ -99,11 +99,13 @@ impl Pool {
         let memory_slot = in_pages(size)
             .zip(in_pages(guard))
             .and_then(|(size, guard)| size.checked_add(guard))
-            .ok_or_else(too_large)?;
+            .ok_or_else(too_large)?
+            .max(page_size());
         let table_slot = (limits.table_elements as u64)
             .checked_mul(size_of::<u64>() as u64)
             .and_then(in_pages)
-            .ok_or_else(too_large)?;
+            .ok_or_else(too_large)?
+            .max(page_size());
         type Make = fn(usize) -> io::Result<Reservation>;
         let space = |make: Make, count: u32, slot: usize, what: &str, advice: &str| {
             let size = slot.checked_mul(count as usize).ok_or_else(too_large)?;
