@@ -10,7 +10,7 @@ use bimetal::{Config, Engine, Module, Result};
 use bimetal_artifact::{Header, Image};
 use bimetal_runtime::grants::Grants;
 use bimetal_runtime::host;
-use bimetal_runtime::limits::Limits;
+use bimetal_runtime::limits::{Limits, Timeout};
 use bimetal_runtime::program::Program;
 use bimetal_wasm::inspect::{SectionSummary, Summary};
 use serde::Serialize;
@@ -179,8 +179,27 @@ fn print_program(out: &mut impl Write, program: &Program) -> std::io::Result<()>
             writeln!(out, "  {what}")?;
         }
     }
-    if program.limits != Limits::default() {
-        writeln!(out, "  limits: {:?}", program.limits)?;
+    let Limits {
+        fuel,
+        timeout,
+        max_memory,
+        max_table,
+        max_stack,
+    } = &program.limits;
+    let bytes = |size: Option<usize>| Some(output::bytes(size? as u64));
+    for (what, limit) in [
+        ("fuel", fuel.map(|fuel| fuel.to_string())),
+        ("time", timeout.as_ref().map(Timeout::to_string)),
+        ("each memory", bytes(*max_memory)),
+        (
+            "each table's elements",
+            max_table.map(|count| count.to_string()),
+        ),
+        ("stack", bytes(*max_stack)),
+    ] {
+        if let Some(limit) = limit {
+            writeln!(out, "  limit of {what}: {limit}")?;
+        }
     }
     Ok(())
 }

@@ -318,7 +318,7 @@ fn a_program_is_looked_into() {
         "  directory: a as /b, read-only\n",
         "  arguments before the user's: x\n",
         "  its user may give it more, by BIMETAL_GRANTS\n",
-        "fuel: Some(99)",
+        "  limit of fuel: 99\n",
         "WASI preview 1 command\n",
     ] {
         assert!(text.contains(line), "{line:?}: {text}");

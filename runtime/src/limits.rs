@@ -4,6 +4,7 @@
 //! call. If it is waiting in the host meanwhile (it sleeps, or reads from a terminal), nobody can
 //! call it back: after a short grace the whole process ends.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -40,6 +41,12 @@ pub struct Timeout {
     /// How long.
     pub after: Duration,
     text: String,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl Limits {
