@@ -330,6 +330,10 @@ pub struct BuildArgs {
     )]
     pub who_grants: WhoGrants,
 
+    /// Have the program check its code before it is run: it takes a fifth longer to start
+    #[arg(long)]
+    pub verify: bool,
+
     /// An argument for the guest before those of the user; can be repeated
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
     pub args: Vec<String>,

@@ -73,7 +73,11 @@ pub fn build(args: &BuildArgs) -> Result<ExitCode> {
         output::bytes(bytes.len() as u64),
         runtime.display(),
     ));
-    image::write(&output, true, |out| Ok(out.write_all(&bytes)?))?;
+    // In pieces, as images are written: the system keeps and maps together what was written at once.
+    image::write(&output, true, |out| {
+        let mut pieces = bytes.chunks(64 << 10);
+        Ok(pieces.try_for_each(|piece| out.write_all(piece))?)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -118,6 +122,7 @@ fn program(args: &BuildArgs) -> Result<Program> {
         grants,
         user_grants: args.who_grants == WhoGrants::User,
         limits: args.limits.limits(),
+        verify: args.verify,
         nan_canonicalization: args.code.nan_canonicalization,
     })
 }

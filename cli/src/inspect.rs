@@ -170,6 +170,7 @@ fn print_program(out: &mut impl Write, program: &Program) -> std::io::Result<()>
             *deterministic,
             "clocks and random numbers are the same in each run",
         ),
+        (program.verify, "its code is checked before it is run"),
         (
             program.user_grants,
             "its user may give it more, by BIMETAL_GRANTS",

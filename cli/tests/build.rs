@@ -354,7 +354,7 @@ fn no_code_is_made_at_run_time() {
 #[test]
 fn a_damaged_program_says_so() {
     let scratch = Scratch::new();
-    scratch.build(&[&file("guests/echo.wat")]);
+    scratch.build(&["--verify", &file("guests/echo.wat")]);
     let whole = fs::read(scratch.path("app")).unwrap();
     let run = |bytes: &[u8]| {
         fs::remove_file(scratch.path("app")).unwrap();

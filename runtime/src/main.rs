@@ -23,9 +23,10 @@ mod own {
 
     use std::fs::File;
     use std::hint::black_box;
+    use std::ops::Range;
 
     use bimetal::{Engine, Module, Result};
-    use bimetal_artifact::executable::{Attached, MARK_SIZE, mark};
+    use bimetal_artifact::executable::{MARK_SIZE, mark};
 
     /// By this `bimetal build` knows that it has the runtime before it, and which one.
     // SAFETY: the section is one of its own, of data, and nothing else has this name.
@@ -34,11 +35,21 @@ mod own {
     static OWN_MARK: [u8; MARK_SIZE] = mark(bimetal::HAS_COMPILER);
 
     /// Loads the module in the program's own file.
-    pub(super) fn load(engine: &Engine, file: &File, attached: &Attached) -> Result<Module> {
+    pub(super) fn load(
+        engine: &Engine,
+        file: &File,
+        part: Range<u64>,
+        verify: bool,
+    ) -> Result<Module> {
         // Referred to, or linkers leave it out.
         black_box(&OWN_MARK);
-        // SAFETY: who starts a program trusts the machine code in its file, which this is. Running
-        // files are not written to: the system does not allow it.
-        unsafe { Module::deserialize_file_part(engine, file, attached.image.clone()) }
+        match verify {
+            // SAFETY: who starts a program trusts the machine code in its file, which this is.
+            // Running files are not written to: the system does not allow it.
+            true => unsafe { Module::deserialize_file_part(engine, file, part) },
+            // SAFETY: as above; and that the file is as it was written is taken for granted of
+            // this as of the runtime's own code in it.
+            false => unsafe { Module::deserialize_file_part_unchecked(engine, file, part) },
+        }
     }
 }

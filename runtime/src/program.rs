@@ -7,6 +7,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ pub struct Program {
     pub user_grants: bool,
     /// What bounds it.
     pub limits: Limits,
+    /// Whether its code is checked before it is run.
+    pub verify: bool,
     /// Whether it was compiled with `nan_canonicalization`.
     pub nan_canonicalization: bool,
 }
@@ -67,11 +70,14 @@ impl Program {
     }
 }
 
-/// Runs the program that is in this process's own file.
+/// Runs the program that is in this process's own file. `load` loads the module there, and checks
+/// it if the program says so.
 ///
 /// # Errors
 /// If there is none, it is damaged or was built for something else; and what ends it.
-pub fn run_own(load: impl FnOnce(&Engine, &File, &Attached) -> Result<Module>) -> Result<ExitCode> {
+pub fn run_own(
+    load: impl FnOnce(&Engine, &File, Range<u64>, bool) -> Result<Module>,
+) -> Result<ExitCode> {
     let file = bimetal_sys::own_program().context("this program's own file cannot be opened")?;
     let attached = find(&file).context("this program cannot be run")?;
     let program = Program::from_json(&attached.settings).context("this program cannot be run")?;
@@ -81,7 +87,7 @@ pub fn run_own(load: impl FnOnce(&Engine, &File, &Attached) -> Result<Module>) -
     // What it was built with may have one.
     config.enable_compiler(false).code_from_files_only(true);
     let engine = Engine::new(&config)?;
-    let module = load(&engine, &file, &attached)
+    let module = load(&engine, &file, attached.image, program.verify)
         .with_context(|| format!("`{}` in this program cannot be run", program.name))?;
 
     let environments = host::known();

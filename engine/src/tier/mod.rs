@@ -27,8 +27,15 @@ pub(crate) use parallel::compile_parallel;
 /// Which functions of a module are compiled, or being.
 #[derive(Debug)]
 pub(crate) struct LazyFunctions {
-    states: Mutex<Vec<State>>,
+    states: Mutex<States>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct States {
+    of: Vec<State>,
+    /// How many threads wait for a change. Mostly none, and telling them is a system call.
+    waiting: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +48,10 @@ enum State {
 impl LazyFunctions {
     pub(crate) fn new(functions: usize) -> LazyFunctions {
         LazyFunctions {
-            states: Mutex::new(vec![State::NotYet; functions]),
+            states: Mutex::new(States {
+                of: vec![State::NotYet; functions],
+                waiting: 0,
+            }),
             changed: Condvar::new(),
         }
     }
@@ -50,17 +60,19 @@ impl LazyFunctions {
     fn claim(&self, func: DefinedFuncIndex) -> bool {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            match states[func.index()] {
+            match states.of[func.index()] {
                 State::Done => return false,
                 State::NotYet => {
-                    states[func.index()] = State::Compiling;
+                    states.of[func.index()] = State::Compiling;
                     return true;
                 }
                 State::Compiling => {
+                    states.waiting += 1;
                     states = self
                         .changed
                         .wait(states)
                         .unwrap_or_else(PoisonError::into_inner);
+                    states.waiting -= 1;
                 }
             }
         }
@@ -68,8 +80,10 @@ impl LazyFunctions {
 
     fn settle(&self, func: DefinedFuncIndex, state: State) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states[func.index()] = state;
-        self.changed.notify_all();
+        states.of[func.index()] = state;
+        if states.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 }
 

@@ -258,13 +258,36 @@ impl Module {
         file: &File,
         part: Range<u64>,
     ) -> Result<Module> {
-        let mapped =
-            MappedFile::part(file, part.clone()).context("cannot read the compiled module")?;
-        let image = Image::open(Bytes::from_owner(mapped))?;
+        Module::from_part(engine, file, part, false)
+    }
+
+    /// Loads a compiled module that is a part of a file without looking whether it is damaged: as
+    /// fast as can be, and as the system runs programs.
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize_file_part`], but for most of what damage would be.
+    ///
+    /// # Safety
+    /// As for [`Module::deserialize_file_part`], and every byte of it must be as it was written.
+    pub unsafe fn deserialize_file_part_unchecked(
+        engine: &Engine,
+        file: &File,
+        part: Range<u64>,
+    ) -> Result<Module> {
+        Module::from_part(engine, file, part, true)
+    }
+
+    fn from_part(engine: &Engine, file: &File, part: Range<u64>, checked: bool) -> Result<Module> {
         let at = part.start;
+        let mapped = MappedFile::part(file, part).context("cannot read the compiled module")?;
+        let bytes = Bytes::from_owner(mapped);
+        let image = match checked {
+            true => Image::open_known(bytes)?,
+            false => Image::open(bytes)?,
+        };
         let mappable = at.is_multiple_of(bimetal_sys::page_size() as u64);
         let file = mappable.then_some(ImageFile { file, at });
-        Module::from_image(engine, image, file, None, false)
+        Module::from_image(engine, image, file, None, checked)
     }
 
     /// The image must come from whom we trust. If all of it has been `checked`, nothing is checked
