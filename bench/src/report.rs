@@ -57,6 +57,10 @@ pub enum Kind {
     Compile,
     /// A large program that does next to nothing, with nothing cached.
     Start,
+    /// The same, by who has run or compiled it before.
+    Restart,
+    /// Compiling a large module that is known but for one function.
+    Rebuild,
     /// One call between host and wasm, as a library.
     Call,
     /// Making an instance with its store, maybe using it, and dropping both.
@@ -102,10 +106,12 @@ pub struct Sample {
 
 impl Kind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Run,
         Kind::Compile,
         Kind::Start,
+        Kind::Restart,
+        Kind::Rebuild,
         Kind::Call,
         Kind::Instance,
         Kind::Checks,
@@ -117,6 +123,8 @@ impl Kind {
             Kind::Run => "Run time of compiled programs",
             Kind::Compile => "Compiling large modules",
             Kind::Start => "Cold start",
+            Kind::Restart => "Second start",
+            Kind::Rebuild => "Compiling again with one function changed",
             Kind::Call => "Calls between host and wasm",
             Kind::Instance => "A store and an instance",
             Kind::Checks => "The price of checks",
@@ -129,6 +137,8 @@ impl Kind {
             Kind::Run => &[Metric::Wall, Metric::Cpu],
             Kind::Compile => &[Metric::Cpu, Metric::Wall, Metric::Memory],
             Kind::Start => &[Metric::Wall, Metric::Memory],
+            Kind::Restart => &[Metric::Wall, Metric::Cpu, Metric::Memory],
+            Kind::Rebuild => &[Metric::Cpu, Metric::Wall, Metric::Memory],
             Kind::Call | Kind::Instance => &[Metric::PerCall],
             Kind::Checks => &[Metric::Cpu],
         }

@@ -18,7 +18,7 @@ use cranelift_entity::EntityRef;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::module::Module;
-use crate::tier::{compile_bodies, compile_parallel};
+use crate::tier::{BATCH, compile_bodies, compile_parallel};
 
 impl Engine {
     /// Compiles a module in the binary or text format to an image, an ELF file, for
@@ -102,7 +102,7 @@ impl Engine {
             writer.keep_memory(from)?;
         }
         let functions: Vec<_> = env.module.bodies.keys().collect();
-        compile_bodies(self, &env, &functions, &|_| None, &mut |code| {
+        compile_bodies(self, &env, &functions, BATCH, &|_| None, &mut |code| {
             if !code.relocs.is_empty() {
                 return Err(Error::msg(
                     "code compiled for an image has relocations (a bug of the compiler)",

@@ -10,9 +10,11 @@
 mod parallel;
 
 use std::io;
+use std::mem::take;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use bimetal_abi::CallMode;
 use bimetal_codegen::{FunctionCode, ModuleEnv, RelocKind, RelocTarget};
 use bimetal_sys::ReturnArea;
 use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncType, Module, ValType};
@@ -274,25 +276,42 @@ pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
         Some(&func) => module.env_to_compile(func)?,
         None => &module.env,
     };
-    let mut codes = Vec::with_capacity(functions.len());
     let known = |func| take_over(module, func);
-    compile_bodies(&module.engine, env, &functions, &known, &mut |code| {
+    let failed = "cannot allocate memory for machine code";
+    // Direct calls need all functions to be near each other; otherwise they are placed as they come.
+    let (batch, most) = match env.tunables.call_mode {
+        CallMode::Direct => (usize::MAX, usize::MAX),
+        CallMode::Cell => (BATCH, PLACED),
+    };
+    let (mut codes, mut bytes, mut left) = (Vec::new(), 0, &*functions);
+    let mut each = |code: FunctionCode| -> Result<()> {
+        bytes += code.bytes.len();
         codes.push(code);
+        if bytes > most {
+            let (now, later) = left.split_at(codes.len());
+            place(module, now, take(&mut codes)).context(failed)?;
+            (bytes, left) = (0, later);
+        }
         Ok(())
-    })?;
-    place(module, &functions, codes).context("cannot allocate memory for machine code")
+    };
+    compile_bodies(&module.engine, env, &functions, batch, &known, &mut each)?;
+    place(module, left, codes).context(failed)
 }
 
 /// Bytes of bodies that are compiled before their code is handed on: enough for all cores to have
 /// something to do, little enough to be in memory at once.
-const BATCH: usize = 4 << 20;
+pub(crate) const BATCH: usize = 8 << 20;
+
+/// Bytes of code that are placed at once.
+const PLACED: usize = 4 << 20;
 
 /// Compiles functions of a module that are not `known`, and hands their code to `each`, in this
-/// order.
+/// order, after so many bytes of bodies at the latest.
 pub(crate) fn compile_bodies(
     engine: &Engine,
     env: &ModuleEnv,
     functions: &[DefinedFuncIndex],
+    batch: usize,
     known: &(dyn Fn(DefinedFuncIndex) -> Option<FunctionCode> + Sync),
     each: &mut dyn FnMut(FunctionCode) -> Result<()>,
 ) -> Result<()> {
@@ -326,16 +345,16 @@ pub(crate) fn compile_bodies(
         let mut bytes = 0;
         let full = left.iter().position(|&func| {
             bytes += len(func);
-            bytes > BATCH
+            bytes > batch
         });
-        let (batch, later) = left.split_at(full.map_or(left.len(), |last| last + 1));
+        let (now, later) = left.split_at(full.map_or(left.len(), |last| last + 1));
         left = later;
         // The first error in the order of functions, so that it is always the same one.
         match engine.config().parallel {
-            true => compile_parallel(batch, compile)?
+            true => compile_parallel(now, compile)?
                 .into_iter()
                 .try_for_each(&mut *each)?,
-            false => (batch.iter().map(compile)).try_for_each(|code| each(code?))?,
+            false => (now.iter().map(compile)).try_for_each(|code| each(code?))?,
         }
     }
     engine.trim();

@@ -42,6 +42,10 @@ impl ImageFile<'_> {
     }
 }
 
+/// Text of an entry of the cache, which has what was called before, is mapped in one go if it is not
+/// more: for CPython's 2 MB, that is thirty page faults less, a hundredth of its start.
+const POPULATED: usize = 4 << 20;
+
 /// An image with its code where it can run.
 #[derive(Debug)]
 pub(crate) struct ImageText {
@@ -76,7 +80,12 @@ impl ImageText {
         }
         let mapped = file.map(|file| file.map(range.clone()));
         let text = match mapped {
-            Some(Ok(code)) => Text::Mapped(code),
+            Some(Ok(code)) => {
+                if checked && range.len() <= POPULATED {
+                    code.populate();
+                }
+                Text::Mapped(code)
+            }
             other => {
                 if let Err(forbidden) = space.check_allowed() {
                     return Err(match other {

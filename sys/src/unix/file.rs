@@ -156,6 +156,14 @@ impl MappedCode {
         Ok(MappedCode(Mapping::new(file, offset, len, rights)?))
     }
 
+    /// Has all of it mapped now, instead of each part when it is run first. What is not in the page
+    /// cache is read. That the system cannot do so at once changes nothing.
+    pub fn populate(&self) {
+        let Mapping { base, len } = self.0;
+        // SAFETY: advice on when to map pages of a mapping that is `self`'s own.
+        let _ = unsafe { rustix::mm::madvise(base.cast(), len, Advice::LinuxPopulateRead) };
+    }
+
     /// The address of the first byte.
     pub fn base(&self) -> *const u8 {
         self.0.base

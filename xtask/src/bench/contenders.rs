@@ -3,6 +3,7 @@
 //! Peers run what they have compiled before (`prepare`), for their compile time is another race;
 //! bimetal compiles in each run, which for the guests is milliseconds.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -269,6 +270,62 @@ impl Contender {
         command
     }
 
+    /// Prepares second starts of a program: what is kept of the first is there afterwards. `None` from
+    /// one who has no such thing.
+    pub(crate) fn restart(
+        &self,
+        wasm: &Path,
+        argv0: &str,
+        args: &[&str],
+        scratch: &Path,
+    ) -> Result<Option<Again>> {
+        let again = match &self.how {
+            Runner::Bimetal { program, flags } => {
+                let mut again = Again::of(program, &["run"]);
+                again.arguments.extend(flags.iter().map(Into::into));
+                again.cache = Some(scratch.join("restart"));
+                again.finish(wasm, argv0, args)
+            }
+            Runner::Wasmtime { program, .. } => {
+                let Some(compiled) = self.prepare(wasm, None, scratch)? else {
+                    return Ok(None);
+                };
+                let again = Again::of(program, &["run", "--allow-precompiled"]);
+                again.finish(&compiled.file, argv0, args)
+            }
+            Runner::Wasmer { .. } | Runner::Node { .. } | Runner::Native { .. } => return Ok(None),
+        };
+        // What a run leaves is noted when the file has been as it is for two seconds, and the second
+        // run may need what the first has not.
+        for _ in 0..3 {
+            run_quietly(&mut again.command())?;
+        }
+        Ok(Some(again))
+    }
+
+    /// The program of bimetal.
+    pub(crate) fn bimetal_program(&self) -> Option<&Path> {
+        match &self.how {
+            Runner::Bimetal { program, .. } => Some(program),
+            _ => None,
+        }
+    }
+
+    /// The same contender, when it knows nothing of a module; for who can know something.
+    pub(crate) fn compiling_all(&self) -> Option<Contender> {
+        self.bimetal_program()?;
+        let mut all = self.clone();
+        all.name = "everything".into();
+        Some(all)
+    }
+
+    /// The command of [`Contender::compile`], with a cache in `folder`.
+    pub(crate) fn compile_into(&self, wasm: &Path, folder: &Path) -> Option<Command> {
+        let mut command = self.compile(wasm, folder)?;
+        command.env("BIMETAL_CACHE_DIR", folder);
+        Some(command)
+    }
+
     /// The command that compiles a module completely, or `None` when the contender has none.
     pub(crate) fn compile(&self, wasm: &Path, scratch: &Path) -> Option<Command> {
         let out = scratch.join(format!("compiled.{}", self.name));
@@ -337,6 +394,41 @@ impl Contender {
         }
         command.args(args);
         Some(command)
+    }
+}
+
+/// A command that can be run again and again.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    /// Bimetal's cache.
+    cache: Option<PathBuf>,
+}
+
+impl Again {
+    fn of(program: &Path, arguments: &[&str]) -> Again {
+        Again {
+            program: program.to_owned(),
+            arguments: arguments.iter().map(Into::into).collect(),
+            cache: None,
+        }
+    }
+
+    fn finish(mut self, file: &Path, argv0: &str, args: &[&str]) -> Again {
+        self.arguments.extend(["--argv0".into(), argv0.into()]);
+        self.arguments.push(file.into());
+        self.arguments.extend(args.iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        if let Some(cache) = &self.cache {
+            command.env("BIMETAL_CACHE_DIR", cache);
+        }
+        command
     }
 }
 

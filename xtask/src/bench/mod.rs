@@ -10,6 +10,7 @@
 mod contenders;
 mod library;
 mod race;
+mod rebuild;
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,15 +36,16 @@ pub(crate) struct Args {
     /// Only programs whose name contains one of these (may be given several times)
     #[arg(long, value_name = "NAME")]
     filter: Vec<String>,
-    /// What to race: run (guest programs), compile (large modules), start (cold starts), checks
-    /// (guest programs with deadlines and fuel), calls (between host and wasm) and instances (made and
+    /// What to race: run (guest programs), compile (large modules), start (cold starts), restart
+    /// (second starts, from the cache or what was compiled before), rebuild (one function of a large
+    /// module changed), checks (guest programs with deadlines and fuel), calls (between host and wasm) and instances (made and
     /// dropped), these two with Wasmtime as a library if it is among the peers
     #[arg(long, value_delimiter = ',', default_value = "run")]
     parts: Vec<Part>,
     /// Rounds; every contender runs once in each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Rounds of the `compile` part, whose runs are long
+    /// Rounds of the `compile` and `rebuild` parts, whose runs are long
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     compile_rounds: u32,
     /// Where the report goes: report.json and report.html
@@ -77,6 +79,8 @@ enum Part {
     Run,
     Compile,
     Start,
+    Restart,
+    Rebuild,
     Checks,
     Calls,
     Instances,
@@ -138,6 +142,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         contenders: field.iter().map(Contender::describe).collect(),
         races: Vec::new(),
     };
+    // Who compiles all of a module that has changed in one function.
+    if args.parts.contains(&Part::Rebuild) {
+        let all = field.iter().filter_map(Contender::compiling_all);
+        report.contenders.extend(all.map(|c| c.describe()));
+    }
     let variants = checked.iter().map(Contender::describe);
     report
         .contenders
@@ -151,6 +160,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (Part::Run, Kind::Run),
         (Part::Compile, Kind::Compile),
         (Part::Start, Kind::Start),
+        (Part::Restart, Kind::Restart),
+        (Part::Rebuild, Kind::Rebuild),
         (Part::Checks, Kind::Checks),
     ] {
         if !args.parts.contains(&part) {
@@ -161,10 +172,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             _ => &field,
         };
         let entries = race::entries(kind, args, field, scratch.path())?;
-        let rounds = if kind == Kind::Compile {
-            args.compile_rounds
-        } else {
-            args.rounds
+        let rounds = match kind {
+            Kind::Compile | Kind::Rebuild => args.compile_rounds,
+            _ => args.rounds,
         };
         let (races, all_right) = race::run(kind, rounds, &entries)?;
         sound &= all_right;

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Args;
 use super::contenders::Contender;
+use super::rebuild::change_one_function;
 use crate::process::{root, run_measured};
 use crate::realworld::install::Installer;
 use crate::realworld::programs::program;
@@ -55,6 +56,8 @@ pub(crate) fn entries(
                 contender.compile(&wasm, scratch)
             }),
         }),
+        Kind::Restart => restart_entries(args, field, scratch),
+        Kind::Rebuild => rebuild_entries(args, field, scratch),
         Kind::Start => real_entries(&STARTS.map(|(name, ..)| name), args, |name, wasm| {
             let start = STARTS.iter().find(|s| s.0 == name);
             let (arguments, wanted) = start.map_or((&[][..], ""), |s| (s.1, s.2));
@@ -110,6 +113,79 @@ fn guest_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec
             wanted: format!("{wanted}\n"),
             runners,
         });
+    }
+    Ok(entries)
+}
+
+/// Second starts: everybody has done what he does before the first.
+fn restart_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec<Entry>> {
+    let hello = root().join("bench/guests/hello.wat");
+    let mut programs: Vec<(&str, PathBuf, &[&str], &str)> = Vec::new();
+    if args.wants("hello") {
+        programs.push(("hello", hello, &[], "hello\n"));
+    }
+    let wanted = STARTS.iter().filter(|start| args.wants(start.0));
+    let wanted: Vec<_> = wanted.collect();
+    if !wanted.is_empty() {
+        let installer = Installer::new(args.packages.as_deref())?;
+        for (name, arguments, output) in wanted {
+            let real = program(name)?;
+            let wasm = installer.install(&real.package)?.join(real.wasm);
+            programs.push((name, wasm, arguments, output));
+        }
+    }
+    let mut entries = Vec::new();
+    for (name, wasm, arguments, wanted) in programs {
+        let mut runners = Vec::new();
+        for contender in field {
+            let Some(again) = contender.restart(&wasm, name, arguments, scratch)? else {
+                continue;
+            };
+            let command: MakeCommand = Box::new(move || Some(again.command()));
+            runners.push((contender.name.clone(), command));
+        }
+        entries.push(Entry {
+            program: name.to_owned(),
+            wanted: wanted.to_owned(),
+            runners,
+        });
+    }
+    Ok(entries)
+}
+
+/// Modules that are known but for one function, against compiling all of them: first all, which
+/// leaves what the other one needs.
+fn rebuild_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for contender in field {
+        let (Some(program), Some(all)) = (contender.bimetal_program(), contender.compiling_all())
+        else {
+            continue;
+        };
+        entries.extend(real_entries(&["clang"], args, |name, wasm| {
+            let cache = scratch.join("rebuild");
+            let changed = scratch.join(format!("{name}-changed.wasm"));
+            let changed = change_one_function(&wasm, &changed, program);
+            let (owned, folder) = (contender.clone(), cache.clone());
+            let first: MakeCommand = Box::new(move || {
+                // Nothing is known.
+                let _ = std::fs::remove_dir_all(&folder);
+                owned.compile_into(&wasm, &folder)
+            });
+            let owned = contender.clone();
+            let second: MakeCommand = Box::new(move || match &changed {
+                Ok(changed) => owned.compile_into(changed, &cache),
+                Err(error) => {
+                    eprintln!("no function could be changed: {error:#}");
+                    None
+                }
+            });
+            Entry {
+                program: name.to_owned(),
+                wanted: String::new(),
+                runners: vec![(all.name.clone(), first), (contender.name.clone(), second)],
+            }
+        })?);
     }
     Ok(entries)
 }
