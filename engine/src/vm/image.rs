@@ -80,12 +80,7 @@ impl ImageText {
         }
         let mapped = file.map(|file| file.map(range.clone()));
         let text = match mapped {
-            Some(Ok(code)) => {
-                if checked && range.len() <= POPULATED {
-                    code.populate();
-                }
-                Text::Mapped(code)
-            }
+            Some(Ok(code)) => Text::Mapped(code),
             other => {
                 if let Err(forbidden) = space.check_allowed() {
                     return Err(match other {
@@ -167,6 +162,15 @@ impl ImageText {
     pub(crate) fn has(&self, func: DefinedFuncIndex) -> bool {
         let function = self.image.function(func);
         function.is_some_and(|function| !function.is_missing())
+    }
+
+    /// Maps the text now if it is not large, instead of piece by piece as it is run.
+    fn populate(&self) {
+        if let Text::Mapped(code) = &self.text
+            && self.len() <= POPULATED
+        {
+            code.populate();
+        }
     }
 
     /// Fills the entry cells of functions that need no check any more.
@@ -335,8 +339,12 @@ impl Module {
         )?;
         InitialContents::check(&image, &wasm)?;
         let globals = header.globals;
+        let text = ImageText::new(image, file, engine.code_space(), checked)?;
+        if checked && slot.is_some() {
+            text.populate();
+        }
         let origin = Origin {
-            image: Some(ImageText::new(image, file, engine.code_space(), checked)?),
+            image: Some(text),
             file,
             contents,
             slot,
