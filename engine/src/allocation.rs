@@ -99,7 +99,7 @@ impl Default for PoolingAllocationConfig {
             max_memory_size: usize::try_from(1_u64 << 32).unwrap_or(1 << 30),
             table_elements: 20_000,
             max_unused_warm_slots: 100,
-            // All warm slots together keep 20 MiB at most.
+            // All warm slots together keep 22 MiB at most.
             linear_memory_keep_resident: 64 << 10,
             table_keep_resident: 160 << 10,
         }

@@ -346,7 +346,8 @@ impl MemoryStorage {
         if !ran && !*self.touched.get_mut() {
             return Ok(());
         }
-        let rewritten = self.rewrite(keep / page_size()).unwrap_or(0);
+        let most = keep / page_size();
+        let rewritten = self.rewrite(most, DirtyPages::get()).unwrap_or(0);
         self.drop_pages(rewritten)?;
         *self.touched.get_mut() = false;
         Ok(())
@@ -366,9 +367,9 @@ impl MemoryStorage {
         space.reset(at, len)
     }
 
-    /// Writes the initial contents to the pages that differ, `most` at most; up to where there are no
-    /// others. `None` if that is not known.
-    fn rewrite(&mut self, most: usize) -> Option<usize> {
+    /// Writes the initial contents to the pages that differ, `most` at most, or to the first ones if
+    /// nobody tells which these are; up to where there are no others. `None` if that is not known.
+    fn rewrite(&mut self, most: usize, dirty: Option<&DirtyPages>) -> Option<usize> {
         if most == 0 {
             return None;
         }
@@ -403,7 +404,7 @@ impl MemoryStorage {
             // SAFETY: as above.
             unsafe { std::ptr::write_bytes(base.add(next), 0, range.end - next) };
         };
-        match DirtyPages::get() {
+        match dirty {
             Some(pages) => pages.scan(base, self.accessible, most, restore).ok(),
             None => {
                 let end = (most * page_size()).min(self.accessible);
@@ -411,5 +412,63 @@ impl MemoryStorage {
                 Some(end)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bimetal_wasm::{Features, MemoryType, Module};
+
+    use super::super::contents::InitialContents;
+    use super::*;
+
+    const PAGES: usize = 48;
+
+    /// A memory with contents here and there, and what they are.
+    fn memory(kept: &InitialContents) -> (MemoryStorage, Vec<u8>) {
+        let text = r#"(module (memory 3)
+            (data (i32.const 100) "begin") (data (i32.const 8190) "across") (data (i32.const 150000) "end"))"#;
+        let module = Module::new(text, &Features::default()).unwrap();
+        let ty: MemoryType = module.memories[MemoryIndex::from_u32(0)];
+        let plan = MemoryPlan::new(ty, &bimetal_abi::Tunables::default());
+        let bytes = ty.minimum_byte_size();
+        let mut memory = MemoryStorage::new(&plan, bytes, bytes).unwrap();
+        let contents = kept.next(&module, true).unwrap();
+        memory.map(contents, MemoryIndex::from_u32(0)).unwrap();
+        let mut expected = vec![0; bytes as usize];
+        for (at, text) in [(100, "begin"), (8190, "across"), (150_000, "end")] {
+            expected[at..at + text.len()].copy_from_slice(text.as_bytes());
+        }
+        (memory, expected)
+    }
+
+    fn bytes(memory: &mut MemoryStorage) -> &mut [u8] {
+        // SAFETY: it is accessible and nobody else's.
+        unsafe { std::slice::from_raw_parts_mut(memory.base(), memory.accessible) }
+    }
+
+    #[test]
+    fn what_was_written_is_rewritten_with_and_without_help() {
+        let contents = InitialContents::default();
+        for dirty in [DirtyPages::get(), None] {
+            for most in [1, 3, PAGES, 1000] {
+                let (mut memory, expected) = memory(&contents);
+                let written = [0, 1, 2, 5, 30, 36, 37, 47];
+                for page in written {
+                    bytes(&mut memory)[page * page_size()..][..page_size()].fill(7);
+                }
+                let done = memory.rewrite(most, dirty).unwrap();
+                let before = &bytes(&mut memory)[..done];
+                assert!(before == &expected[..done], "{most} pages");
+                let enough = match dirty {
+                    Some(_) => written.len(),
+                    None => PAGES,
+                };
+                assert_eq!(done == expected.len(), most >= enough, "{most} pages");
+                memory.drop_pages(done).unwrap();
+                assert!(bytes(&mut memory) == expected, "{most} pages");
+            }
+        }
+        assert_eq!(memory(&contents).0.rewrite(0, None), None);
     }
 }

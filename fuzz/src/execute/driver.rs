@@ -47,18 +47,31 @@ impl Host {
 /// Enough for each call.
 const COUNTED_FUEL: u64 = 1 << 40;
 
-/// What the module does.
+/// What the module does. It may have done something `before`, which is forgotten.
 ///
 /// # Errors
 /// If the module is refused, or does what no program may.
 pub(crate) fn run(
     engine: &Engine,
     wasm: &[u8],
+    before: Option<Scenario>,
     scenario: Scenario,
     notes: &mut Notes,
 ) -> Result<Trace, String> {
     let module = Module::new(engine, wasm)
         .map_err(|error| format!("a valid module is refused: {error:#}"))?;
+    if let Some(before) = before {
+        run_module(engine, &module, before, notes)?;
+    }
+    run_module(engine, &module, scenario, notes)
+}
+
+fn run_module(
+    engine: &Engine,
+    module: &Module,
+    scenario: Scenario,
+    notes: &mut Notes,
+) -> Result<Trace, String> {
     let host = Host {
         scenario,
         source: Source::new(scenario.seed),
@@ -78,7 +91,7 @@ pub(crate) fn run(
             .map_err(|error| format!("cannot make an import: {error:#}"))?;
         imports.push(import);
     }
-    match instantiate(&mut store, &module, &imports) {
+    match instantiate(&mut store, module, &imports) {
         Ok(instance) => {
             notes.count("instances");
             call_all(&mut store, instance, notes)?;

@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use arbitrary::Unstructured;
 use bimetal::middleware::InstructionCounter;
-use bimetal::{Config, Engine, OperatorCost, OptLevel, VariableOperatorCost};
+use bimetal::{
+    Config, Engine, OperatorCost, OptLevel, PoolingAllocationConfig, VariableOperatorCost,
+};
 
 use crate::source::Source;
 use crate::{Notes, Target, generate};
@@ -54,6 +56,19 @@ pub struct Execute {
     peer: wasmtime::Engine,
 }
 
+/// A pool that refuses nothing that would be there on demand.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(4)
+        .total_memories(16)
+        .total_tables(16)
+        .max_core_instance_size(1 << 30)
+        .max_memories_per_module(16)
+        .max_tables_per_module(16)
+        .table_elements(10_000_000);
+    pool
+}
+
 fn configurations() -> Vec<(&'static str, Config)> {
     let mut base = Config::new();
     base.nan_canonicalization(true).parallel_compilation(false);
@@ -73,6 +88,22 @@ fn configurations() -> Vec<(&'static str, Config)> {
         (
             "moving memories",
             with(&|c| _ = c.memory_reservation(0).memory_guard_size(0).lazy(true)),
+        ),
+        (
+            "pooled",
+            with(&|c| _ = c.lazy(true).allocation_strategy(pool())),
+        ),
+        (
+            "pooled, few pages kept",
+            with(&|c| {
+                let mut pool = pool();
+                pool.linear_memory_keep_resident(8 << 10)
+                    .table_keep_resident(100)
+                    .max_unused_warm_slots(1);
+                c.memory_reservation(1 << 20)
+                    .lazy(true)
+                    .allocation_strategy(pool);
+            }),
         ),
         (
             "explicit checks",
@@ -145,7 +176,16 @@ impl Execute {
             _ => &self.engines,
         };
         let (name, engine) = &engines[index % engines.len()];
-        Ok((name, ours::driver::run(engine, wasm, scenario, notes)?))
+        // In a pool there shall be something that another instance has left.
+        let before = Scenario {
+            seed: !scenario.seed,
+            ..scenario
+        };
+        let before = name.starts_with("pooled").then_some(before);
+        Ok((
+            name,
+            ours::driver::run(engine, wasm, before, scenario, notes)?,
+        ))
     }
 
     /// Compares with the peer, which counts no fuel that can be compared.
@@ -158,7 +198,7 @@ impl Execute {
         notes: &mut Notes,
     ) -> Result<(), String> {
         notes.count("compared with the peer");
-        let expected = peer::driver::run(&self.peer, wasm, scenario, &mut Notes::default())?;
+        let expected = peer::driver::run(&self.peer, wasm, None, scenario, &mut Notes::default())?;
         // It does not tell these apart.
         let index = |line: &String| line.replace("undefined element", "out of bounds table access");
         let trace = trace.iter().map(index).collect();
@@ -360,7 +400,14 @@ mod tests {
                 counted: false,
                 asynchronous: false,
             };
-            ours::driver::run(&Engine::default(), &wasm, scenario, &mut Notes::default()).unwrap()
+            ours::driver::run(
+                &Engine::default(),
+                &wasm,
+                None,
+                scenario,
+                &mut Notes::default(),
+            )
+            .unwrap()
         };
         let module = |op: &str| {
             format!(
