@@ -16,6 +16,9 @@ pub enum ImageError {
     /// It was made for another machine or another configuration.
     #[error("the compiled module was made for something else: {0}")]
     Mismatch(String),
+    /// A program that was to be its runtime is not that, or not for it.
+    #[error("{0}")]
+    Runtime(String),
     /// It cannot be written: a number does not fit the format, or functions are missing.
     #[error("the module cannot be written as an image: {0}")]
     Unwritable(&'static str),

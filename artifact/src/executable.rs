@@ -75,7 +75,7 @@ impl<'a> Stub<'a> {
     /// If it is none, of another version, for another machine than `arch`, or a program already.
     pub fn new(bytes: &'a [u8], arch: &str) -> Result<Stub<'a>, ImageError> {
         let stub = bytes;
-        let no_stub = |what: &str| ImageError::Mismatch(format!("the runtime is {what}"));
+        let no_stub = |what: &str| ImageError::Runtime(format!("it is {what}"));
         let unreadable = |_| no_stub("no ELF program");
         let header = FileHeader64::<Endianness>::parse(stub).map_err(unreadable)?;
         let endian = header.endian().map_err(unreadable)?;
@@ -90,14 +90,12 @@ impl<'a> Stub<'a> {
             return Err(no_stub("another program"));
         }
         if mark.len() != MARK_SIZE || mark[..COMPILER] != self::mark(false)[..COMPILER] {
-            return Err(ImageError::Version(
-                "the runtime is of another build".into(),
-            ));
+            return Err(no_stub("of another build than this"));
         }
         let of = machine(header.e_machine(endian));
         if of != Some(arch) {
-            return Err(ImageError::Mismatch(format!(
-                "the runtime is for {}, the compiled module for {arch}",
+            return Err(ImageError::Runtime(format!(
+                "it is for {}, the compiled module for {arch}",
                 of.unwrap_or("another machine")
             )));
         }

@@ -153,6 +153,9 @@ enum Seal<'a> {
     Known,
 }
 
+/// Where an image has its seal, and what that should be.
+type Place = (Range<usize>, [u8; SEAL]);
+
 /// A part of shared bytes that shares them too.
 struct Part(Bytes, Range<usize>);
 
@@ -224,10 +227,7 @@ impl Image {
     }
 
     /// What is in it; and, unless it is known, where its seal is and what that should be.
-    fn parse(
-        bytes: Bytes,
-        seal: Seal<'_>,
-    ) -> Result<(Image, Option<(Range<usize>, [u8; SEAL])>), ImageError> {
+    fn parse(bytes: Bytes, seal: Seal<'_>) -> Result<(Image, Option<Place>), ImageError> {
         let data = bytes.as_slice();
         if !Image::is_elf(data) {
             return Err(ImageError::NotAnImage("it is no ELF file"));

@@ -65,7 +65,7 @@ fn what_is_attached_is_found() {
             "{error}"
         );
         let error = Stub::new(&bytes, "z80").unwrap_err();
-        assert!(error.to_string().contains("the runtime is for"), "{error}");
+        assert!(error.to_string().contains("it is for"), "{error}");
     }
 }
 

@@ -40,7 +40,7 @@ pub fn build(args: &BuildArgs) -> Result<ExitCode> {
     let arch = engine.target_arch()?;
     let (runtime, stub) = find_runtime(args, arch)?;
     let stub = Stub::new(&stub, arch)
-        .with_context(|| format!("`{}` cannot be used", runtime.display()))?;
+        .with_context(|| format!("the runtime `{}` cannot be used", runtime.display()))?;
     if stub.has_compiler() {
         output::note(format_args!(
             "warning: `{}` was built together with packages that need a compiler, and has one; \

@@ -458,9 +458,15 @@ fn the_runtime_has_to_fit() {
         "{error}"
     );
     let error = build(&["--runtime", hello]);
-    assert!(error.contains("the runtime is no ELF program"), "{error}");
+    assert!(
+        error.contains("cannot be used: it is no ELF program"),
+        "{error}"
+    );
     let error = build(&["--runtime", env!("CARGO_BIN_EXE_bimetal")]);
-    assert!(error.contains("the runtime is another program"), "{error}");
+    assert!(
+        error.contains("cannot be used: it is another program"),
+        "{error}"
+    );
     let error = build(&["--runtime", "runtime", "--target", "s390x"]);
     assert!(error.contains("the compiled module for s390x"), "{error}");
 
@@ -474,7 +480,10 @@ fn the_runtime_has_to_fit() {
     }
     fs::write(scratch.path("old"), old).unwrap();
     let error = build(&["--runtime", "old"]);
-    assert!(error.contains("the runtime is of another build"), "{error}");
+    assert!(
+        error.contains("it is of another build than this"),
+        "{error}"
+    );
 
     scratch.build(&[hello]);
     let error = build(&["--runtime", "app"]);

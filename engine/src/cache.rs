@@ -681,11 +681,7 @@ fn add_trampolines(
 impl ModuleInner {
     /// Writes what was compiled since the module was loaded or written to its cache, if it has one.
     fn update_cache(&self) -> Result<()> {
-        let Some(slot) = self
-            .slot
-            .as_ref()
-            .filter(|_| self.engine.compiler().is_ok())
-        else {
+        let Some(slot) = self.slot.as_ref().filter(|_| crate::HAS_COMPILER) else {
             return Ok(());
         };
         let compiled = self.compiled();

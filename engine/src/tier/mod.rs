@@ -272,6 +272,10 @@ pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
         .keys()
         .filter(|&func| image.is_none_or(|image| !image.has(func)))
         .collect();
+    if functions.is_empty() {
+        return Ok(());
+    }
+    module.engine.compiler()?;
     let env = match functions.iter().find(|&&func| !module.is_whole(func)) {
         Some(&func) => module.env_to_compile(func)?,
         None => &module.env,
