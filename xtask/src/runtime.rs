@@ -42,6 +42,9 @@ impl Target {
     }
 }
 
+/// Bytes that a runtime has to be smaller than. Nobody would notice otherwise.
+const LIMIT: u64 = 1_900_000;
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let target = args.target.map(Target::name);
     let (built, name) = match target.filter(|&target| target != env::consts::ARCH) {
@@ -64,6 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     fs::copy(&built, &place).with_context(|| format!("cannot write {}", place.display()))?;
     let size = fs::metadata(&place)?.len();
     println!("{}: {size} bytes", place.display());
+    ensure!(
+        size < LIMIT,
+        "this is more than {LIMIT}: something needs what only compilers need, such as the validator"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
