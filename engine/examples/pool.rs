@@ -1,5 +1,6 @@
 //! A server's core: worker threads that take requests from a queue and run each in a fresh
-//! instance with a deadline, whatever the guest does. The module is compiled and linked once.
+//! instance with a deadline, whatever the guest does. The module is compiled and linked once, and
+//! instances come from a pool: of one that is gone only what it wrote is undone for the next.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -7,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use bimetal::{
-    Config, Engine, ErrorKind, InstancePre, Linker, Module, Result, Store, StoreLimits,
-    StoreLimitsBuilder, Trap,
+    Config, Engine, ErrorKind, InstancePre, Linker, Module, PoolingAllocationConfig, Result, Store,
+    StoreLimits, StoreLimitsBuilder, Trap,
 };
 
 const WORKERS: usize = 4;
@@ -98,7 +99,17 @@ fn handle(guest: &InstancePre<Tenant>, request: &Request) -> Result<i64> {
 }
 
 fn main() -> Result<()> {
-    let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    // Each worker has one instance at a time.
+    let mut instances = PoolingAllocationConfig::new();
+    instances
+        .total_core_instances(WORKERS as u32)
+        .total_memories(WORKERS as u32)
+        .total_tables(0);
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .allocation_strategy(instances);
+    let engine = Engine::new(&config)?;
 
     // Time is what the embedder makes of it: this thread makes epochs pass as long as the engine is
     // used by somebody else.

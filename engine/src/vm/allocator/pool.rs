@@ -131,6 +131,9 @@ impl Pool {
             "tables",
             "lower `total_tables` or `table_elements`",
         )?;
+        // An element of a table is not to cost as much as the tables of ten instances. A system
+        // without huge pages has nothing to avoid.
+        let _ = tables.avoid_huge_pages();
         Ok(Pool {
             limits,
             memories,
