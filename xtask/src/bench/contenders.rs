@@ -15,6 +15,9 @@ use crate::process::{find_program, need_program, root, run_quietly};
 /// Native results equal those of wasm only without fused multiplication and addition.
 const NATIVE_FLAGS: [&str; 3] = ["-std=gnu11", "-ffp-contract=off", "-w"];
 
+/// What programs of `bimetal build` are called among the contenders.
+pub(crate) const EXECUTABLE: &str = "executable";
+
 /// One that takes part.
 #[derive(Clone, Debug)]
 pub(crate) struct Contender {
@@ -301,6 +304,39 @@ impl Contender {
             run_quietly(&mut again.command())?;
         }
         Ok(Some(again))
+    }
+
+    /// How executables of this contender are told of, if it has a runtime to make them of.
+    pub(crate) fn describe_executable(&self) -> Option<report::Contender> {
+        let program = self.bimetal_program()?;
+        let runtime = program.with_file_name("bimetal-runtime");
+        runtime.is_file().then(|| report::Contender {
+            name: EXECUTABLE.to_owned(),
+            version: self.version.clone(),
+            how: "bimetal build, and that program".to_owned(),
+            variant_of: None,
+        })
+    }
+
+    /// The module as one native program, if there is a runtime to make it of.
+    pub(crate) fn executable(
+        &self,
+        wasm: &Path,
+        argv0: &str,
+        args: &[&str],
+        scratch: &Path,
+    ) -> Result<Option<Again>> {
+        let (Some(_), Some(bimetal)) = (self.describe_executable(), self.bimetal_program()) else {
+            return Ok(None);
+        };
+        let built = scratch.join(format!("{argv0}.{EXECUTABLE}"));
+        run_quietly(
+            Command::new(bimetal)
+                .args(["build", "--argv0", argv0, "-o"])
+                .arg(&built)
+                .arg(wasm),
+        )?;
+        Ok(Some(Again::of(&built, args)))
     }
 
     /// The program of bimetal.

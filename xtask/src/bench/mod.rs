@@ -37,9 +37,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     filter: Vec<String>,
     /// What to race: run (guest programs), compile (large modules), start (cold starts), restart
-    /// (second starts, from the cache or what was compiled before), rebuild (one function of a large
-    /// module changed), checks (guest programs with deadlines and fuel), calls (between host and wasm) and instances (made and
-    /// dropped), these two with Wasmtime as a library if it is among the peers
+    /// (second starts, from the cache or what was compiled before; executables, where there is a
+    /// runtime), rebuild (one function of a large module changed), checks (guest programs with
+    /// deadlines and fuel), calls (between host and wasm) and instances (made and dropped), these two
+    /// with Wasmtime as a library if it is among the peers
     #[arg(long, value_delimiter = ',', default_value = "run")]
     parts: Vec<Part>,
     /// Rounds; every contender runs once in each
@@ -142,6 +143,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         contenders: field.iter().map(Contender::describe).collect(),
         races: Vec::new(),
     };
+    if args.parts.contains(&Part::Restart) {
+        let executables = field.iter().filter_map(Contender::describe_executable);
+        report.contenders.extend(executables);
+    }
     // Who compiles all of a module that has changed in one function.
     if args.parts.contains(&Part::Rebuild) {
         let all = field.iter().filter_map(Contender::compiling_all);

@@ -10,7 +10,7 @@ use bimetal_bench::{Kind, PROGRAMS, Race, Sample};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Args;
-use super::contenders::Contender;
+use super::contenders::{Contender, EXECUTABLE};
 use super::rebuild::change_one_function;
 use crate::process::{root, run_measured};
 use crate::realworld::install::Installer;
@@ -143,6 +143,10 @@ fn restart_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<V
             };
             let command: MakeCommand = Box::new(move || Some(again.command()));
             runners.push((contender.name.clone(), command));
+            if let Some(again) = contender.executable(&wasm, name, arguments, scratch)? {
+                let command: MakeCommand = Box::new(move || Some(again.command()));
+                runners.push((EXECUTABLE.to_owned(), command));
+            }
         }
         entries.push(Entry {
             program: name.to_owned(),
