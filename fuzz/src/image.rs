@@ -503,7 +503,7 @@ fn change_header(bytes: &mut [u8], place: u32, value: u32) {
         .filter(|&at| bytes[at].is_ascii_digit())
         .collect();
     match digits.get(place as usize % digits.len().max(1)) {
-        Some(&at) if value % 8 != 0 => bytes[at] = b'0' + (value >> 3) as u8 % 10,
+        Some(&at) if !value.is_multiple_of(8) => bytes[at] = b'0' + (value >> 3) as u8 % 10,
         _ => bytes[start + place as usize % len] = (value >> 3) as u8,
     }
 }
