@@ -22,6 +22,7 @@ pub mod extreme;
 pub mod generate;
 pub mod image;
 pub mod runner;
+pub mod snapshot;
 pub mod source;
 pub mod tally;
 pub mod wasi;
@@ -82,6 +83,7 @@ pub const TARGETS: &[(&str, Make)] = &[
     ("wasi", || Ok(Box::new(wasi::Wasi::new()?))),
     ("api", || Ok(Box::new(api::Api::new()?))),
     ("image", || Ok(Box::new(image::Image::new()?))),
+    ("snapshot", || Ok(Box::new(snapshot::Snapshots::new()?))),
 ];
 
 /// The target with this name.

@@ -112,6 +112,19 @@ fn image() {
 }
 
 #[test]
+fn snapshot() {
+    let counts = smoke("snapshot", 400);
+    expect(
+        &counts,
+        &[
+            "snapshots",
+            "whose state matters",
+            "imports what is not its own",
+        ],
+    );
+}
+
+#[test]
 fn findings_stay_fixed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let mut seen = 0;

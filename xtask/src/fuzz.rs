@@ -10,7 +10,9 @@ use clap::Parser;
 
 use crate::process::{exit_code, root, run_visibly};
 
-const TARGETS: [&str; 6] = ["decode", "compile", "execute", "wasi", "api", "image"];
+const TARGETS: [&str; 7] = [
+    "decode", "compile", "execute", "wasi", "api", "image", "snapshot",
+];
 /// So many crashes of a target are enough.
 const CRASHES: u32 = 5;
 
