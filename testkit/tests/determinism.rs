@@ -128,11 +128,13 @@ fn runners() -> [Config; 2] {
     fast.deterministic(true)
         .consume_fuel(true)
         .wasm_multi_memory(false)
+        .wasm_memory64(false)
         .lazy(true);
     let mut slow = Config::new();
     slow.deterministic(true)
         .consume_fuel(true)
         .wasm_multi_memory(false)
+        .wasm_memory64(false)
         .opt_level(OptLevel::None)
         .parallel_compilation(false)
         .signals_based_traps(false)
