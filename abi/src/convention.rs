@@ -48,7 +48,7 @@
 //! hook also call the builtins `calling_host` before and `returning_from_host` after.
 //!
 //! Where the two conventions agree about all arguments and the result, a typed host function needs no
-//! trampoline (but for call hooks): `VmHostContext::direct` is its own entry in the `Tail` convention,
+//! trampoline (but for call hooks): `VmHostContext::direct` holds its own entry in the `Tail` convention,
 //! which records the caller's frame and the return address as builtins do (`host_stub!` of
 //! `bimetal-sys`) and does what `raise` does itself. That takes one indirect jump instead of two.
 //!

@@ -14,6 +14,7 @@ use wasm_encoder::{
 
 use crate::backtrace::WasmBacktrace;
 use crate::module::Module;
+use crate::snapshot::memory_type;
 use crate::store::AsContext;
 use crate::vm::{GlobalId, ImportValue, MemoryId, StoreOpaque};
 
@@ -142,13 +143,7 @@ impl Dump {
         let mut section = MemorySection::new();
         for &id in &self.memories {
             let ty = store.memory(id).ty();
-            section.memory(wasm_encoder::MemoryType {
-                minimum: ty.min,
-                maximum: ty.max,
-                memory64: ty.memory64,
-                shared: ty.shared,
-                page_size_log2: (ty.page_size_log2 != 16).then_some(ty.page_size_log2.into()),
-            });
+            section.memory(memory_type(&ty, ty.min));
         }
         section
     }

@@ -16,6 +16,8 @@
 mod state;
 mod write;
 
+pub(crate) use write::memory_type;
+
 use std::collections::HashSet;
 
 use bimetal_wasm::EntityIndex;

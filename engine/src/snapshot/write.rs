@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use bimetal_wasm::sections::{self, RawSection};
 use bimetal_wasm::{
-    DataIndex, DataSegment, ElemIndex, ElementItems, EntityIndex, FuncIndex, HeapType, RefType,
-    SegmentMode, SegmentUses, ValType,
+    DataIndex, DataSegment, ElemIndex, ElementItems, EntityIndex, FuncIndex, HeapType, MemoryType,
+    RefType, SegmentMode, SegmentUses, ValType,
 };
 use cranelift_entity::EntityRef;
 use wasm_encoder as out;
@@ -200,17 +200,22 @@ fn tables(snapshot: &Snapshot) -> out::TableSection {
     section
 }
 
+/// The type of a memory that has so many pages now.
+pub(crate) fn memory_type(ty: &MemoryType, pages: u64) -> out::MemoryType {
+    out::MemoryType {
+        minimum: pages,
+        maximum: ty.max,
+        memory64: ty.memory64,
+        shared: ty.shared,
+        page_size_log2: (ty.page_size_log2 != 16).then_some(ty.page_size_log2.into()),
+    }
+}
+
 fn memories(snapshot: &Snapshot) -> out::MemorySection {
     let mut section = out::MemorySection::new();
     let memories = snapshot.module.wasm().memories.values();
     for (ty, contents) in memories.zip(&snapshot.state.memories) {
-        section.memory(out::MemoryType {
-            minimum: contents.size,
-            maximum: ty.max,
-            memory64: ty.memory64,
-            shared: ty.shared,
-            page_size_log2: (ty.page_size_log2 != 16).then_some(ty.page_size_log2.into()),
-        });
+        section.memory(memory_type(ty, contents.size));
     }
     section
 }
