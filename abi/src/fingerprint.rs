@@ -10,6 +10,7 @@ pub const FINGERPRINT: u64 = {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     hash = fnv1a(hash, include_bytes!("builtins.rs"));
     hash = fnv1a(hash, include_bytes!("convention.rs"));
+    hash = fnv1a(hash, include_bytes!("gc.rs"));
     hash = fnv1a(hash, include_bytes!("offsets.rs"));
     hash = fnv1a(hash, include_bytes!("tables.rs"));
     hash = fnv1a(hash, include_bytes!("trap.rs"));

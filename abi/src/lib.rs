@@ -3,7 +3,7 @@
 //! Generated code reads and writes the structures of [`vm`] at fixed offsets, calls the runtime
 //! through the table of [`builtins`], stops with a code of [`trap`], and is shaped by the
 //! [`tunables`]. [`offsets`] lays out the part of an instance whose size depends on its module;
-//! [`tables`] says what of its tables is filled when it is used.
+//! [`tables`] says what of its tables is filled when it is used; [`gc`] lays out objects.
 //! [`convention`] says in words how every kind of call passes its arguments.
 //!
 //! **Invariant**: a layout has one definition, here; offsets come from `offset_of!`. This crate
@@ -13,6 +13,7 @@
 pub mod builtins;
 pub mod convention;
 mod fingerprint;
+pub mod gc;
 pub mod offsets;
 pub mod tables;
 pub mod trap;
@@ -21,6 +22,7 @@ pub mod vm;
 
 pub use builtins::{Builtin, BuiltinReturn, BuiltinType};
 pub use fingerprint::FINGERPRINT;
+pub use gc::{ArrayLayout, ObjectLayout, VmObject, VmTag, VmTypeInfo};
 pub use offsets::VmOffsets;
 pub use tables::LazyTables;
 pub use trap::TrapCode;

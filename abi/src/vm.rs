@@ -6,6 +6,8 @@
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
+use crate::gc::VmTypeInfo;
+
 /// The fixed start of every instance context; the variable part follows as
 /// [`VmOffsets`](crate::VmOffsets) lays it out.
 #[repr(C)]
@@ -107,6 +109,14 @@ pub struct VmStoreContext {
     pub interrupted_pc: usize,
     /// What a builtin that keeps all registers is called with.
     pub arguments: [u64; 2],
+    /// The first byte of the heap of objects; null as long as there is none. It never changes then.
+    pub gc_base: *mut u8,
+    /// The reference that the next object gets, if it ends at or before `gc_limit`.
+    pub gc_next: u32,
+    /// Where the free room after `gc_next` ends; 0 if each allocation shall call the runtime.
+    pub gc_limit: u32,
+    /// The engine's types by number.
+    pub types: *const VmTypeInfo,
 }
 
 impl VmStoreContext {
@@ -132,6 +142,14 @@ impl VmStoreContext {
     pub const ARGUMENTS: u32 = offset_of!(Self, arguments) as u32;
     /// Offset of `interrupt`.
     pub const INTERRUPT: u32 = offset_of!(Self, interrupt) as u32;
+    /// Offset of `gc_base`.
+    pub const GC_BASE: u32 = offset_of!(Self, gc_base) as u32;
+    /// Offset of `gc_next`.
+    pub const GC_NEXT: u32 = offset_of!(Self, gc_next) as u32;
+    /// Offset of `gc_limit`.
+    pub const GC_LIMIT: u32 = offset_of!(Self, gc_limit) as u32;
+    /// Offset of `types`.
+    pub const TYPES: u32 = offset_of!(Self, types) as u32;
 }
 
 /// A function reference: what a non-null `funcref` points to.

@@ -69,6 +69,10 @@ fn store_context() -> VmStoreContext {
         own_stack_limit: AtomicUsize::new(0),
         interrupted_pc: 0,
         arguments: [0; 2],
+        gc_base: ptr::null_mut(),
+        gc_next: 0,
+        gc_limit: 0,
+        types: ptr::null(),
     }
 }
 

@@ -174,6 +174,10 @@ impl StoreOpaque {
             own_stack_limit: AtomicUsize::new(0),
             interrupted_pc: 0,
             arguments: [0; 2],
+            gc_base: std::ptr::null_mut(),
+            gc_next: 0,
+            gc_limit: 0,
+            types: std::ptr::null(),
         })));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,

@@ -617,7 +617,7 @@ fn make_zero(graph: &mut Graph, ty: Type) -> Inst {
         Type::F32 => (Op::F32Const, Imm::F32(0)),
         Type::F64 => (Op::F64Const, Imm::F64(0)),
         Type::V128 => (Op::V128Const, Imm::V128(graph.make_constant(0))),
-        Type::FuncRef | Type::ExternRef => (Op::RefNull, Imm::None),
+        Type::FuncRef | Type::ExternRef | Type::AnyRef | Type::ExnRef => (Op::RefNull, Imm::None),
     };
     graph.make_inst(op, &[], imm, None, &[ty])
 }

@@ -23,6 +23,11 @@ pub enum Type {
     FuncRef,
     /// Host reference.
     ExternRef,
+    /// Reference to an object or `i31`; its bits are as those of host references, see
+    /// [`bimetal_abi::gc::reference`].
+    AnyRef,
+    /// Reference to an exception, likewise.
+    ExnRef,
 }
 
 impl Type {
@@ -35,6 +40,8 @@ impl Type {
         Type::V128,
         Type::FuncRef,
         Type::ExternRef,
+        Type::AnyRef,
+        Type::ExnRef,
     ];
 
     /// The type of values of this wasm type, `None` if the graph does not have it yet.
@@ -63,6 +70,8 @@ impl Type {
             Type::V128 => "v128",
             Type::FuncRef => "funcref",
             Type::ExternRef => "externref",
+            Type::AnyRef => "anyref",
+            Type::ExnRef => "exnref",
         }
     }
 
@@ -73,7 +82,12 @@ impl Type {
 
     /// Whether it is a reference.
     pub const fn is_ref(self) -> bool {
-        matches!(self, Type::FuncRef | Type::ExternRef)
+        matches!(self, Type::FuncRef) || self.is_traced()
+    }
+
+    /// Whether the collector must know where values of it are.
+    pub const fn is_traced(self) -> bool {
+        matches!(self, Type::ExternRef | Type::AnyRef | Type::ExnRef)
     }
 }
 

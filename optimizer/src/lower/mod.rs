@@ -436,7 +436,9 @@ impl<'a> Lower<'a> {
 /// wasm types says the same.
 fn clif_type(ty: graph::Type) -> Type {
     match ty {
-        graph::Type::I32 | graph::Type::ExternRef => types::I32,
+        graph::Type::I32 | graph::Type::ExternRef | graph::Type::AnyRef | graph::Type::ExnRef => {
+            types::I32
+        }
         graph::Type::I64 => types::I64,
         graph::Type::F32 => types::F32,
         graph::Type::F64 => types::F64,
