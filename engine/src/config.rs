@@ -109,7 +109,12 @@ impl Default for Config {
         Config {
             settings: Settings::default(),
             tunables: Tunables::default(),
-            features: Features::default(),
+            // Until there is a heap and a registry of types.
+            features: Features {
+                function_references: false,
+                gc: false,
+                ..Features::default()
+            },
             lazy: false,
             parallel: true,
             // The same as Wasmtime's, so that programs recurse as deep as they are used to.
@@ -499,6 +504,18 @@ impl Config {
     /// Memories whose pages have one byte. The proposal is not final: off unless this is said.
     pub fn wasm_custom_page_sizes(&mut self, enable: bool) -> &mut Self {
         self.features.custom_page_sizes = enable;
+        self
+    }
+
+    /// Typed function references: `call_ref`, `(ref $t)`.
+    pub fn wasm_function_references(&mut self, enable: bool) -> &mut Self {
+        self.features.function_references = enable;
+        self
+    }
+
+    /// Structs, arrays, `i31` and casts. They need [`Config::wasm_function_references`].
+    pub fn wasm_gc(&mut self, enable: bool) -> &mut Self {
+        self.features.gc = enable;
         self
     }
 

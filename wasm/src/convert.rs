@@ -209,6 +209,25 @@ pub(crate) fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, 
             Operator::I64Add => ConstOp::I64Add,
             Operator::I64Sub => ConstOp::I64Sub,
             Operator::I64Mul => ConstOp::I64Mul,
+            Operator::StructNew {
+                struct_type_index: ty,
+            } => ConstOp::StructNew(index(ty)),
+            Operator::StructNewDefault {
+                struct_type_index: ty,
+            } => ConstOp::StructNewDefault(index(ty)),
+            Operator::ArrayNew {
+                array_type_index: ty,
+            } => ConstOp::ArrayNew(index(ty)),
+            Operator::ArrayNewDefault {
+                array_type_index: ty,
+            } => ConstOp::ArrayNewDefault(index(ty)),
+            Operator::ArrayNewFixed {
+                array_type_index: ty,
+                array_size,
+            } => ConstOp::ArrayNewFixed(index(ty), array_size),
+            Operator::RefI31 => ConstOp::RefI31,
+            Operator::AnyConvertExtern => ConstOp::AnyConvertExtern,
+            Operator::ExternConvertAny => ConstOp::ExternConvertAny,
             _ => {
                 return Err(Failure::Missing {
                     proposal: WasmFeatures::GC,

@@ -28,6 +28,15 @@ pub struct VariableOperatorCost {
     pub table_init_per_element: u32,
     /// For each element that `table.grow` asks for, whether it gets it or not.
     pub table_grow_per_element: u32,
+    /// For each element of `array.copy`.
+    pub array_copy_per_element: u32,
+    /// For each element of `array.fill`.
+    pub array_fill_per_element: u32,
+    /// For each element of `array.init_data` and `array.init_elem`.
+    pub array_init_per_element: u32,
+    /// For each element of an array made by `array.new`, `array.new_default`, `array.new_data` or
+    /// `array.new_elem`.
+    pub array_new_per_element: u32,
 }
 
 impl VariableOperatorCost {
@@ -42,6 +51,10 @@ impl VariableOperatorCost {
             table_fill_per_element: 1,
             table_init_per_element: 1,
             table_grow_per_element: 1,
+            array_copy_per_element: 1,
+            array_fill_per_element: 1,
+            array_init_per_element: 1,
+            array_new_per_element: 1,
         }
     }
 
@@ -56,6 +69,15 @@ impl VariableOperatorCost {
             Operator::TableFill { .. } => self.table_fill_per_element,
             Operator::TableInit { .. } => self.table_init_per_element,
             Operator::TableGrow { .. } => self.table_grow_per_element,
+            Operator::ArrayCopy { .. } => self.array_copy_per_element,
+            Operator::ArrayFill { .. } => self.array_fill_per_element,
+            Operator::ArrayInitData { .. } | Operator::ArrayInitElem { .. } => {
+                self.array_init_per_element
+            }
+            Operator::ArrayNew { .. }
+            | Operator::ArrayNewDefault { .. }
+            | Operator::ArrayNewData { .. }
+            | Operator::ArrayNewElem { .. } => self.array_new_per_element,
             _ => 0,
         }
     }

@@ -51,6 +51,9 @@ impl Features {
         features.set(WasmFeatures::WIDE_ARITHMETIC, self.wide_arithmetic);
         features.set(WasmFeatures::MEMORY64, self.memory64);
         features.set(WasmFeatures::CUSTOM_PAGE_SIZES, self.custom_page_sizes);
+        let typed = self.function_references;
+        features.set(WasmFeatures::FUNCTION_REFERENCES, typed);
+        features.set(WasmFeatures::GC, self.gc && typed);
         features
     }
 }
@@ -366,6 +369,7 @@ impl Module {
             names: Default::default(),
             export_map: Default::default(),
             export_names: Default::default(),
+            canonical: Default::default(),
         }
     }
 

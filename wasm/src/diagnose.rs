@@ -60,7 +60,9 @@ const SWITCHES: WasmFeatures = WasmFeatures::SIMD
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::WIDE_ARITHMETIC)
     .union(WasmFeatures::MEMORY64)
-    .union(WasmFeatures::CUSTOM_PAGE_SIZES);
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::GC);
 
 /// The error for this failure of `data` under `features`.
 pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) -> Error {

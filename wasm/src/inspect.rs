@@ -246,6 +246,28 @@ impl Module {
         }
     }
 
+    /// A type as the text format writes it, without its name: `(sub 0 (struct (field i8)))`.
+    pub fn sub_type_text(&self, index: TypeIndex) -> String {
+        let ty = &self.types[index];
+        let composite = match &ty.composite {
+            CompositeType::Func(_) => format!("(func{})", self.signature_text(index)),
+            CompositeType::Array(array) => format!("(array {})", array.element),
+            CompositeType::Struct(fields) => {
+                let mut text = "(struct".to_owned();
+                for field in fields.fields.iter() {
+                    let _ = write!(text, " (field {field})");
+                }
+                text + ")"
+            }
+        };
+        match (ty.is_final, ty.supertype) {
+            (true, None) => composite,
+            (true, Some(parent)) => format!("(sub final {} {composite})", parent.as_u32()),
+            (false, None) => format!("(sub {composite})"),
+            (false, Some(parent)) => format!("(sub {} {composite})", parent.as_u32()),
+        }
+    }
+
     fn signature_text(&self, ty: TypeIndex) -> String {
         let ty = self.func_type_at(ty);
         let mut text = String::new();

@@ -26,6 +26,7 @@ pub mod module;
 mod names;
 pub mod sections;
 mod segment_uses;
+mod subtyping;
 #[cfg_attr(not(feature = "text"), path = "no_text.rs")]
 pub mod text;
 pub mod types;

@@ -1,7 +1,7 @@
 //! Which types a value type stands for: classification, and matching (subtyping, spec §3.3).
 //!
 //! A [`HeapType::Concrete`] is an index into one module's types, so without that module it only
-//! matches itself; rec groups are compared where the module is known.
+//! matches itself; rec groups are compared where the module is known (`subtyping.rs`).
 
 use crate::types::{HeapType, RefType, ValType};
 

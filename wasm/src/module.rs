@@ -35,6 +35,10 @@ pub struct Features {
     pub memory64: bool,
     /// Memories whose pages have one byte.
     pub custom_page_sizes: bool,
+    /// Typed function references. [`Features::gc`] needs them.
+    pub function_references: bool,
+    /// Structs, arrays and what else is collected. `externref` is there without.
+    pub gc: bool,
 }
 
 impl Default for Features {
@@ -48,6 +52,8 @@ impl Default for Features {
             wide_arithmetic: true,
             memory64: true,
             custom_page_sizes: false,
+            function_references: true,
+            gc: true,
         }
     }
 }
@@ -113,6 +119,8 @@ pub struct Module {
     pub(crate) export_map: OnceLock<HashMap<Box<str>, EntityIndex>>,
     /// The first export of each function.
     pub(crate) export_names: OnceLock<SecondaryMap<FuncIndex, PackedOption<ExportIndex>>>,
+    /// Types that are the same: see [`Module::canonical_type`].
+    pub(crate) canonical: OnceLock<PrimaryMap<TypeIndex, TypeIndex>>,
 }
 
 /// An import.
@@ -262,6 +270,18 @@ pub enum ConstOp {
     I64Add,
     I64Sub,
     I64Mul,
+    /// With its fields as operands.
+    StructNew(TypeIndex),
+    StructNewDefault(TypeIndex),
+    /// Operands: the element and the length.
+    ArrayNew(TypeIndex),
+    /// Operand: the length.
+    ArrayNewDefault(TypeIndex),
+    /// With so many elements as operands.
+    ArrayNewFixed(TypeIndex, u32),
+    RefI31,
+    AnyConvertExtern,
+    ExternConvertAny,
 }
 
 /// The name section.

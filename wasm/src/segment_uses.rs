@@ -29,10 +29,28 @@ impl SegmentUses {
         let mut ops = module.body_reader(body).get_operators_reader()?;
         while !ops.eof() {
             match ops.read()? {
-                Operator::TableInit { elem_index, .. } | Operator::ElemDrop { elem_index } => {
+                Operator::TableInit { elem_index, .. }
+                | Operator::ElemDrop { elem_index }
+                | Operator::ArrayNewElem {
+                    array_elem_index: elem_index,
+                    ..
+                }
+                | Operator::ArrayInitElem {
+                    array_elem_index: elem_index,
+                    ..
+                } => {
                     uses.elements = uses.elements.max(elem_index as usize + 1);
                 }
-                Operator::MemoryInit { data_index, .. } | Operator::DataDrop { data_index } => {
+                Operator::MemoryInit { data_index, .. }
+                | Operator::DataDrop { data_index }
+                | Operator::ArrayNewData {
+                    array_data_index: data_index,
+                    ..
+                }
+                | Operator::ArrayInitData {
+                    array_data_index: data_index,
+                    ..
+                } => {
                     uses.data = uses.data.max(data_index as usize + 1);
                 }
                 Operator::RefFunc { function_index } => {

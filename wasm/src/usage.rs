@@ -179,7 +179,19 @@ impl Usage<'_> {
                 | ConstOp::I64Add
                 | ConstOp::I64Sub
                 | ConstOp::I64Mul => self.uses(WasmFeatures::EXTENDED_CONST),
-                _ => {}
+                ConstOp::StructNew(_)
+                | ConstOp::StructNewDefault(_)
+                | ConstOp::ArrayNew(_)
+                | ConstOp::ArrayNewDefault(_)
+                | ConstOp::ArrayNewFixed(..)
+                | ConstOp::RefI31
+                | ConstOp::AnyConvertExtern
+                | ConstOp::ExternConvertAny => self.uses(WasmFeatures::GC),
+                ConstOp::I32Const(_)
+                | ConstOp::I64Const(_)
+                | ConstOp::F32Const(_)
+                | ConstOp::F64Const(_)
+                | ConstOp::GlobalGet(_) => {}
             }
         }
     }

@@ -394,6 +394,17 @@ fn const_expr(expr: &bimetal_wasm::ConstExpr, undeclared: &mut BTreeSet<FuncInde
         ConstOp::I64Add => Instruction::I64Add,
         ConstOp::I64Sub => Instruction::I64Sub,
         ConstOp::I64Mul => Instruction::I64Mul,
+        ConstOp::StructNew(ty) => Instruction::StructNew(ty.as_u32()),
+        ConstOp::StructNewDefault(ty) => Instruction::StructNewDefault(ty.as_u32()),
+        ConstOp::ArrayNew(ty) => Instruction::ArrayNew(ty.as_u32()),
+        ConstOp::ArrayNewDefault(ty) => Instruction::ArrayNewDefault(ty.as_u32()),
+        ConstOp::ArrayNewFixed(ty, array_size) => Instruction::ArrayNewFixed {
+            array_type_index: ty.as_u32(),
+            array_size,
+        },
+        ConstOp::RefI31 => Instruction::RefI31,
+        ConstOp::AnyConvertExtern => Instruction::AnyConvertExtern,
+        ConstOp::ExternConvertAny => Instruction::ExternConvertAny,
     };
     ConstExpr::extended(expr.ops.iter().map(op))
 }

@@ -130,6 +130,10 @@ fn counted_cost() -> OperatorCost {
         table_fill_per_element: 0,
         table_init_per_element: 0,
         table_grow_per_element: 0,
+        array_copy_per_element: 0,
+        array_fill_per_element: 0,
+        array_init_per_element: 0,
+        array_new_per_element: 0,
     };
     cost
 }
