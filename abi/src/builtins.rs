@@ -95,6 +95,12 @@ macro_rules! for_each_builtin {
             table_element() -> Preserved;
             "Makes the reference to a function that has none yet. `VmStoreContext.arguments` is the function."
             func_ref() -> Preserved;
+            "`memory.atomic.notify` (memory, index, offset, count): how many were waiting."
+            memory_atomic_notify(I32, I64, I64, I32) -> ValueOrRaise;
+            "`memory.atomic.wait32` (memory, index, offset, expected, nanoseconds): 0, 1 or 2."
+            memory_atomic_wait32(I32, I64, I64, I32, I64) -> ValueOrRaise;
+            "`memory.atomic.wait64` (memory, index, offset, expected, nanoseconds): 0, 1 or 2."
+            memory_atomic_wait64(I32, I64, I64, I64, I64) -> ValueOrRaise;
         }
     };
 }

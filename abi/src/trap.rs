@@ -71,7 +71,7 @@ traps! {
     /// `throw` found no handler.
     UncaughtException = 18, "uncaught exception";
     /// A wait on a memory that is not shared.
-    AtomicWaitNonShared = 19, "atomic wait on non-shared memory";
+    AtomicWaitNonShared = 19, "expected shared memory";
 }
 
 impl std::fmt::Display for TrapCode {

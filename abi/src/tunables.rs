@@ -99,7 +99,8 @@ pub enum MemoryStyle {
         /// In bytes, without the guard.
         reservation: u64,
     },
-    /// The base may move when the memory grows; only the current length is known at run time.
+    /// The base may move when the memory grows, unless it is shared; only the current length is known
+    /// at run time.
     Dynamic,
 }
 
@@ -126,6 +127,11 @@ impl MemoryPlan {
             style: if fits {
                 MemoryStyle::Reserved {
                     reservation: tunables.memory_reservation,
+                }
+            } else if faults && ty.shared {
+                // Others are using it while it grows.
+                MemoryStyle::Reserved {
+                    reservation: ty.maximum_byte_size(),
                 }
             } else {
                 MemoryStyle::Dynamic

@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::memory::Memory;
 use crate::module::ModuleExport;
+use crate::shared_memory::SharedMemory;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::vm::{InstanceId, StoreOpaque};
 
@@ -62,7 +63,7 @@ impl<'a, T: 'static> Caller<'a, T> {
 
     /// The memory that the calling instance exports under the name `memory`, where by convention
     /// what pointers point to is. The same as [`Caller::get_export`] finds, without looking at names;
-    /// `None` also if the host calls.
+    /// `None` also if the host calls, or it is a [shared memory](Caller::shared_memory).
     ///
     /// ```
     /// use bimetal::{Caller, Engine, Linker, Module, Store};
@@ -86,7 +87,18 @@ impl<'a, T: 'static> Caller<'a, T> {
     pub fn memory(&mut self) -> Option<Memory> {
         let store = self.store.opaque();
         let id = store.instance(self.instance?).exported_memory()?;
-        Some(Memory::from_id(store, id))
+        match store.memory(id).shared() {
+            Some(_) => None,
+            None => Some(Memory::from_id(store, id)),
+        }
+    }
+
+    /// As [`Caller::memory`], if that is a shared memory.
+    pub fn shared_memory(&mut self) -> Option<SharedMemory> {
+        let store = self.store.opaque();
+        let id = store.instance(self.instance?).exported_memory()?;
+        let memory = store.memory(id).shared()?.clone();
+        Some(SharedMemory::from_vm(store.engine(), memory))
     }
 
     /// The export of the calling instance that [`Module::get_export_index`] found, without looking

@@ -35,6 +35,7 @@ pub struct Config {
     pub(crate) lazy: bool,
     pub(crate) parallel: bool,
     pub(crate) max_wasm_stack: usize,
+    pub(crate) shared_memory: bool,
     pub(crate) progress: Option<Progress>,
     pub(crate) backtrace_frames: Option<NonZeroUsize>,
     pub(crate) backtrace_details: WasmBacktraceDetails,
@@ -119,6 +120,7 @@ impl Default for Config {
             parallel: true,
             // The same as Wasmtime's, so that programs recurse as deep as they are used to.
             max_wasm_stack: 512 << 10,
+            shared_memory: true,
             progress: None,
             backtrace_frames: Some(DEFAULT_FRAMES),
             backtrace_details: WasmBacktraceDetails::default(),
@@ -309,8 +311,9 @@ impl Config {
     ///
     /// It makes NaN results canonical ([`Config::nan_canonicalization`]), and a memory or table that
     /// the machine cannot grow, although its type and the store's limiter allow it, ends the program
-    /// with an error of kind [`ErrorKind::Limit`], instead of giving -1. [`Engine::new`] refuses
-    /// what cannot be deterministic together with it: [`Config::epoch_interruption`].
+    /// with an error of kind [`ErrorKind::Limit`], instead of giving -1. There are no shared memories.
+    /// [`Engine::new`] refuses what cannot be deterministic together with it:
+    /// [`Config::epoch_interruption`].
     ///
     /// What is left is the embedder's: host functions, when the stack overflows, and to look at
     /// nothing of a program that ended in such an error. `docs/determinism.md` has the whole list.
@@ -516,6 +519,28 @@ impl Config {
     /// Structs, arrays, `i31` and casts. They need [`Config::wasm_function_references`].
     pub fn wasm_gc(&mut self, enable: bool) -> &mut Self {
         self.features.gc = enable;
+        self
+    }
+
+    /// Memories that threads share, and atomic instructions.
+    pub fn wasm_threads(&mut self, enable: bool) -> &mut Self {
+        self.features.threads = enable;
+        self
+    }
+
+    /// Whether shared memories can be made: by [`SharedMemory::new`](crate::SharedMemory::new), or by
+    /// modules that define one. They can, unless this is said or the engine is
+    /// [deterministic](Config::deterministic).
+    ///
+    /// ```
+    /// use bimetal::{Config, Engine, MemoryType, SharedMemory};
+    ///
+    /// let engine = Engine::new(Config::new().shared_memory(false))?;
+    /// assert!(SharedMemory::new(&engine, MemoryType::shared(1, 2)).is_err());
+    /// # Ok::<(), bimetal::Error>(())
+    /// ```
+    pub fn shared_memory(&mut self, enable: bool) -> &mut Self {
+        self.shared_memory = enable;
         self
     }
 

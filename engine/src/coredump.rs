@@ -187,12 +187,13 @@ impl Dump {
         for (index, &id) in self.memories.iter().enumerate() {
             let memory = store.memory(id);
             let wide = memory.ty().memory64;
-            for range in pieces(memory.bytes()) {
+            let contents = memory.contents();
+            for range in pieces(&contents) {
                 let offset = match wide {
                     true => ConstExpr::i64_const(range.start as i64),
                     false => ConstExpr::i32_const(range.start as u32 as i32),
                 };
-                let bytes = &memory.bytes()[range];
+                let bytes = &contents[range];
                 section.active(index as u32, &offset, bytes.iter().copied());
             }
         }

@@ -4,12 +4,13 @@ use crate::error::Result;
 use crate::func::Func;
 use crate::global::Global;
 use crate::memory::Memory;
+use crate::shared_memory::SharedMemory;
 use crate::store::AsContext;
 use crate::table::Table;
 use crate::types::ExternType;
 use crate::vm::{ImportValue, StoreOpaque};
 
-/// A function, memory, table or global of a store.
+/// A function, memory, table or global of a store, or a shared memory.
 ///
 /// ```
 /// use bimetal::{Engine, Extern, Memory, MemoryType, Store};
@@ -21,7 +22,7 @@ use crate::vm::{ImportValue, StoreOpaque};
 /// assert!(item.into_memory().is_some());
 /// # Ok::<(), bimetal::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Extern {
     /// A function.
     Func(Func),
@@ -31,6 +32,8 @@ pub enum Extern {
     Table(Table),
     /// A memory.
     Memory(Memory),
+    /// A memory of no store.
+    SharedMemory(SharedMemory),
 }
 
 impl Extern {
@@ -38,17 +41,39 @@ impl Extern {
         match value {
             ImportValue::Func(func) => Extern::Func(Func::from_ptr(store, func)),
             ImportValue::Table(id) => Extern::Table(Table::from_id(store, id)),
-            ImportValue::Memory(id) => Extern::Memory(Memory::from_id(store, id)),
+            ImportValue::Memory(id) => match store.memory(id).shared() {
+                Some(shared) => {
+                    let shared = SharedMemory::from_vm(store.engine(), shared.clone());
+                    Extern::SharedMemory(shared)
+                }
+                None => Extern::Memory(Memory::from_id(store, id)),
+            },
             ImportValue::Global(id) => Extern::Global(Global::from_id(store, id)),
         }
     }
 
-    pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<ImportValue> {
+    /// Refuses what cannot be used with the store.
+    pub(crate) fn check(&self, store: &StoreOpaque) -> Result<()> {
+        match self {
+            Extern::Func(func) => func.checked(store).map(drop),
+            Extern::Table(table) => table.checked(store).map(drop),
+            Extern::Memory(memory) => memory.checked(store).map(drop),
+            Extern::Global(global) => global.checked(store).map(drop),
+            Extern::SharedMemory(memory) => memory.checked(store.engine()).map(drop),
+        }
+    }
+
+    /// For an import in the store.
+    pub(crate) fn import(&self, store: &mut StoreOpaque) -> Result<ImportValue> {
         Ok(match self {
             Extern::Func(func) => ImportValue::Func(func.checked(store)?),
             Extern::Table(table) => ImportValue::Table(table.checked(store)?),
             Extern::Memory(memory) => ImportValue::Memory(memory.checked(store)?),
             Extern::Global(global) => ImportValue::Global(global.checked(store)?),
+            Extern::SharedMemory(memory) => {
+                let memory = memory.checked(store.engine())?.clone();
+                ImportValue::Memory(store.add_shared_memory(&memory))
+            }
         })
     }
 
@@ -57,6 +82,10 @@ impl Extern {
             Extern::Func(func) => ExternType::Func(func.try_ty(store)?),
             Extern::Table(table) => ExternType::Table(table.try_ty(store)?),
             Extern::Memory(memory) => ExternType::Memory(memory.try_ty(store)?),
+            Extern::SharedMemory(memory) => {
+                memory.checked(store.engine())?;
+                ExternType::Memory(memory.ty())
+            }
             Extern::Global(global) => ExternType::Global(global.try_ty(store)?),
         })
     }
@@ -82,6 +111,14 @@ impl Extern {
     pub fn into_memory(self) -> Option<Memory> {
         match self {
             Extern::Memory(memory) => Some(memory),
+            _ => None,
+        }
+    }
+
+    /// The shared memory, if it is one.
+    pub fn into_shared_memory(self) -> Option<SharedMemory> {
+        match self {
+            Extern::SharedMemory(memory) => Some(memory),
             _ => None,
         }
     }
@@ -113,10 +150,10 @@ macro_rules! from {
     };
 }
 
-from!(Func Global Memory Table);
+from!(Func Global Memory SharedMemory Table);
 
 /// An export of an instance, see [`Instance::exports`](crate::Instance::exports).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Export<'instance> {
     pub(crate) name: &'instance str,
     pub(crate) item: Extern,
@@ -149,6 +186,11 @@ impl<'instance> Export<'instance> {
     /// The memory, if it is one.
     pub fn into_memory(self) -> Option<Memory> {
         self.item.into_memory()
+    }
+
+    /// The shared memory, if it is one.
+    pub fn into_shared_memory(self) -> Option<SharedMemory> {
+        self.item.into_shared_memory()
     }
 
     /// The table, if it is one.

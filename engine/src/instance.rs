@@ -12,6 +12,7 @@ use crate::global::Global;
 use crate::linker::Names;
 use crate::memory::Memory;
 use crate::module::{Module, ModuleExport};
+use crate::shared_memory::SharedMemory;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::symbols::Printable;
 use crate::table::Table;
@@ -84,7 +85,7 @@ impl Definition {
             ));
         }
         let definitions: Vec<Definition> =
-            imports.iter().copied().map(Definition::Extern).collect();
+            imports.iter().cloned().map(Definition::Extern).collect();
         Ok(definitions.into_iter())
     }
 
@@ -119,7 +120,7 @@ impl Definition {
                 ),
             ));
         }
-        self.into_extern(store).checked(store)
+        self.into_extern(store).import(store)
     }
 }
 
@@ -261,6 +262,11 @@ impl Instance {
     /// The exported memory with this name.
     pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
         self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported shared memory with this name.
+    pub fn get_shared_memory(&self, store: impl AsContextMut, name: &str) -> Option<SharedMemory> {
+        self.get_export(store, name)?.into_shared_memory()
     }
 
     /// The exported table with this name.

@@ -129,7 +129,8 @@ pub struct InterruptHandle(Arc<Signal>);
 impl InterruptHandle {
     /// Makes the store's program trap with [`Trap::Interrupt`](crate::Trap) at its next loop
     /// iteration or call; if none is running, the next one. Nothing if the store is gone. What the
-    /// host does for the program is not interrupted.
+    /// host does for the program is not interrupted, but if the program waits at a shared memory, it
+    /// traps there.
     pub fn interrupt(&self) {
         self.0.raise(Wish::Handle);
     }

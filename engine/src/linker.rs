@@ -104,7 +104,8 @@ impl<T: 'static> Linker<T> {
         self.modules.get(module)?.get(name)
     }
 
-    /// Defines an item of a store; the linker can then only be used with that store.
+    /// Defines an item of a store; the linker can then only be used with that store, unless it is a
+    /// shared memory.
     ///
     /// ```
     /// use bimetal::{Engine, Linker, Memory, MemoryType, Module, Store};
@@ -131,7 +132,7 @@ impl<T: 'static> Linker<T> {
         item: impl Into<Extern>,
     ) -> Result<&mut Self> {
         let item = item.into();
-        item.checked(store.as_context().opaque())?;
+        item.check(store.as_context().opaque())?;
         self.insert(module, name, Definition::Extern(item))
     }
 

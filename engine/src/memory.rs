@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Request;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
@@ -34,6 +33,12 @@ pub struct MemoryAccessError {
     _private: (),
 }
 
+impl MemoryAccessError {
+    pub(crate) fn new() -> MemoryAccessError {
+        MemoryAccessError { _private: () }
+    }
+}
+
 impl fmt::Display for MemoryAccessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("out of bounds memory access")
@@ -46,8 +51,8 @@ impl Memory {
     /// A zeroed memory.
     ///
     /// # Errors
-    /// If there is no memory of this type, it is of a proposal that is not supported
-    /// ([`ErrorKind::Unsupported`]), or it cannot be had.
+    /// If there is no memory of this type, it is shared ([`SharedMemory`](crate::SharedMemory) is
+    /// for that), or it cannot be had.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
         Memory::check_type(&ty)?;
         let mut store = store.as_context_mut();
@@ -57,10 +62,12 @@ impl Memory {
 
     pub(crate) fn check_type(ty: &MemoryType) -> Result<()> {
         ty.check()?;
-        if let Some(proposal) = ty.unsupported() {
-            return Err(unsupported(proposal));
+        match ty.is_shared() {
+            true => Err(Error::usage(
+                "a shared memory is of no store: `SharedMemory::new` makes it",
+            )),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// One that is allowed.
@@ -215,7 +222,7 @@ impl Memory {
         let bytes = store.opaque().memory(self.expect(store.opaque())).bytes();
         let end = offset.checked_add(buffer.len());
         let from = end.and_then(|end| bytes.get(offset..end));
-        buffer.copy_from_slice(from.ok_or(MemoryAccessError { _private: () })?);
+        buffer.copy_from_slice(from.ok_or_else(MemoryAccessError::new)?);
         Ok(())
     }
 
@@ -234,7 +241,7 @@ impl Memory {
         let bytes = store.opaque().memory_mut(id).bytes_mut();
         let end = offset.checked_add(buffer.len());
         let to = end.and_then(|end| bytes.get_mut(offset..end));
-        to.ok_or(MemoryAccessError { _private: () })?
+        to.ok_or_else(MemoryAccessError::new)?
             .copy_from_slice(buffer);
         Ok(())
     }
@@ -251,49 +258,4 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Memory")
     }
-}
-
-/// A memory that several threads use at once, of no store. **There are none yet**: the threads
-/// proposal is not supported, and [`SharedMemory::new`] says so.
-///
-/// ```
-/// use bimetal::{Engine, ErrorKind, MemoryType, SharedMemory};
-///
-/// let error = SharedMemory::new(&Engine::default(), MemoryType::shared(1, 2)).unwrap_err();
-/// assert_eq!(error.kind(), ErrorKind::Unsupported);
-/// assert!(error.to_string().contains("threads"));
-/// ```
-#[derive(Clone, Debug)]
-pub struct SharedMemory(Never);
-
-/// No value.
-#[derive(Clone, Debug)]
-enum Never {}
-
-impl SharedMemory {
-    /// A zeroed memory, when the threads proposal is there.
-    ///
-    /// # Errors
-    /// Always: of kind [`ErrorKind::Usage`] if `ty` is not shared, else [`ErrorKind::Unsupported`].
-    pub fn new(_engine: &Engine, ty: MemoryType) -> Result<SharedMemory> {
-        ty.check()?;
-        match ty.is_shared() {
-            true => Err(unsupported("threads")),
-            false => Err(Error::usage(
-                "the memory's type is not that of a shared one",
-            )),
-        }
-    }
-
-    /// Its type.
-    pub fn ty(&self) -> MemoryType {
-        match self.0 {}
-    }
-}
-
-fn unsupported(proposal: &str) -> Error {
-    Error::of(
-        ErrorKind::Unsupported,
-        format_args!("this memory's type is of the {proposal} proposal, which is not supported"),
-    )
 }

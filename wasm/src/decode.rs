@@ -54,6 +54,7 @@ impl Features {
         let typed = self.function_references;
         features.set(WasmFeatures::FUNCTION_REFERENCES, typed);
         features.set(WasmFeatures::GC, self.gc && typed);
+        features.set(WasmFeatures::THREADS, self.threads);
         features
     }
 }

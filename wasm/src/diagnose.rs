@@ -62,7 +62,8 @@ const SWITCHES: WasmFeatures = WasmFeatures::SIMD
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
-    .union(WasmFeatures::GC);
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::THREADS);
 
 /// The error for this failure of `data` under `features`.
 pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) -> Error {

@@ -2,7 +2,7 @@
 //!
 //! Copying data segments one by one costs time and pages at each instantiation; a picture of the
 //! result can be mapped instead. It is known if every active segment goes to a memory of the module
-//! itself, at a constant place inside of its initial size: then nothing can fail, and nobody can see
+//! itself that is not shared, at a constant place inside of its initial size: then nothing can fail, and nobody can see
 //! one segment without the next.
 
 use cranelift_entity::EntityRef;
@@ -56,8 +56,9 @@ impl Module {
             };
             let end = at.checked_add(segment.range.len() as u64)?;
             let minimum = ty.minimum_byte_size();
-            // The pages around it must be the memory's own.
+            // The pages around it must be the memory's own, and nobody else's.
             if target.index() < self.num_imported_memories
+                || ty.shared
                 || end > minimum
                 || !minimum.is_multiple_of(page)
             {
@@ -153,6 +154,7 @@ mod tests {
             r#"(module (import "a" "m" (memory 1)) (data (i32.const 0) "x"))"#,
             r#"(module (import "a" "g" (global i32)) (memory 1) (data (global.get 0) "x"))"#,
             r#"(module (memory 1) (data (i32.const 65536) "x"))"#,
+            r#"(module (memory 1 1 shared) (data (i32.const 0) "x"))"#,
             r#"(module (memory 1) (data (i32.const -1) "x"))"#,
             r#"(module (memory 1000) (data (i32.const 0) "x") (data (i32.const 65000000) "x")
                 (data (i32.const 999) "y") (data (i32.add (i32.const 1) (i32.const 1)) "z"))"#,

@@ -39,6 +39,8 @@ pub struct Features {
     pub function_references: bool,
     /// Structs, arrays and what else is collected. `externref` is there without.
     pub gc: bool,
+    /// Memories that threads share, and atomic instructions.
+    pub threads: bool,
 }
 
 impl Default for Features {
@@ -54,6 +56,7 @@ impl Default for Features {
             custom_page_sizes: false,
             function_references: true,
             gc: true,
+            threads: true,
         }
     }
 }

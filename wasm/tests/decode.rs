@@ -279,6 +279,7 @@ fn features_can_be_switched_off() {
         custom_page_sizes: false,
         function_references: false,
         gc: false,
+        threads: false,
     };
     for (text, proposal) in [
         ("(module (type (struct)))", "garbage collection"),
@@ -299,6 +300,12 @@ fn features_can_be_switched_off() {
         ("(module (func return_call 0))", "tail call"),
         ("(module (memory i64 1))", "memory64"),
         ("(module (table i64 1 funcref))", "memory64"),
+        ("(module (memory 1 2 shared))", "threads"),
+        ("(module (func atomic.fence))", "threads"),
+        (
+            "(module (memory 1) (func i32.const 0 i32.atomic.load drop))",
+            "threads",
+        ),
         (
             "(module (func i64.const 1 i64.const 2 i64.mul_wide_s drop drop))",
             "wide arithmetic",

@@ -97,8 +97,20 @@ impl Snapshot {
     /// Whether snapshots can be taken of a module's instances, as far as its declarations tell.
     ///
     /// # Errors
-    /// If it imports a memory, a table or a global: their contents are not its own.
+    /// If it imports a memory, a table or a global, or has a shared memory: their contents are not
+    /// its own.
     pub fn check(module: &Module) -> Result<()> {
+        let mut memories = module.wasm().memories.iter();
+        if let Some((index, _)) = memories.find(|(_, ty)| ty.shared) {
+            return Err(Error::of(
+                ErrorKind::Link,
+                format_args!(
+                    "no snapshot can be taken of a module that has a shared memory (memory {}): other \
+                     threads may be changing it",
+                    index.as_u32(),
+                ),
+            ));
+        }
         let shared = |index: &EntityIndex| !matches!(index, EntityIndex::Func(_));
         let mut imports = module.wasm().imports.iter();
         match imports.find(|import| shared(&import.index)) {

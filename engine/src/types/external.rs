@@ -5,6 +5,7 @@ use std::fmt;
 use super::{FuncType, GlobalType, MemoryType, TableType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::externs::Extern;
+use crate::shared_memory::SharedMemory;
 use crate::store::AsContextMut;
 
 /// A tag's type: a function type whose parameters are what an exception carries.
@@ -125,6 +126,9 @@ impl ExternType {
             ExternType::Func(ty) => ty.default_value(store)?.into(),
             ExternType::Global(ty) => ty.default_value(store)?.into(),
             ExternType::Table(ty) => ty.default_value(store)?.into(),
+            ExternType::Memory(ty) if ty.is_shared() => {
+                SharedMemory::new(store.as_context().engine(), *ty)?.into()
+            }
             ExternType::Memory(ty) => ty.default_value(store)?.into(),
             ExternType::Tag(_) => {
                 return Err(Error::of(

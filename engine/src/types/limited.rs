@@ -55,9 +55,7 @@ impl MemoryType {
         })
     }
 
-    /// A memory that several threads may use. The threads proposal is not supported: such a memory
-    /// cannot be made ([`SharedMemory::new`](crate::SharedMemory::new) says so), nor a module
-    /// loaded that has one.
+    /// A memory that several threads may use: a [`SharedMemory`](crate::SharedMemory).
     pub fn shared(minimum: u32, maximum: u32) -> MemoryType {
         MemoryType(bimetal_wasm::MemoryType {
             shared: true,
@@ -113,14 +111,6 @@ impl MemoryType {
     /// As for [`Memory::new`].
     pub fn default_value(&self, store: impl AsContextMut) -> Result<Memory> {
         Memory::new(store, *self)
-    }
-
-    /// What this runtime has no memories of, if it is that: the proposal's name.
-    pub(crate) fn unsupported(&self) -> Option<&'static str> {
-        match &self.0 {
-            ty if ty.shared => Some("threads"),
-            _ => None,
-        }
     }
 
     /// Refuses types that are none.

@@ -5,6 +5,7 @@
 //! `raise`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use bimetal_abi::builtins::RAISED;
 use bimetal_abi::{TrapCode, VmContextHeader};
@@ -13,7 +14,8 @@ use bimetal_wasm::{DataIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex};
 use super::activation::stack_backtrace;
 use super::call_hook::{calling_host, returning_from_host};
 use super::instance::{InstanceData, InstanceId};
-use super::interrupt::{interrupt, out_of_fuel};
+use super::interrupt::{interrupt, out_of_fuel, sleep};
+use super::shared::{self, Growth};
 use super::store::{Pending, StoreOpaque};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Request;
@@ -150,47 +152,14 @@ pub(super) unsafe extern "C" fn trap(vmctx: *mut VmContextHeader, code: i32) {
     unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
 }
 
-/// Grows something if the store's limiter lets it: the old size, -1, or `RAISED`.
+/// The result of what may fail; or `RAISED`, and the error or panic is in the store.
 ///
 /// # Safety
 /// `vmctx` is the context of wasm code that has just called a builtin, and no reference to its
-/// store is in use.
-unsafe fn grow(
-    vmctx: *mut VmContextHeader,
-    request: Option<Request>,
-    failed: Request,
-    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
-) -> i64 {
-    // A limiter is the embedder's code: it may panic, which must not unwind into wasm.
-    let grown = catch_unwind(AssertUnwindSafe(|| -> Result<i64> {
-        // SAFETY: the caller's promise; each borrow of the store ends with its line.
-        unsafe {
-            let context = (*vmctx).store;
-            let possible = request.as_ref().is_some_and(Request::is_within_type);
-            let allowed = match request {
-                Some(request) => StoreOpaque::ask_limiter(context, request)?,
-                None => false,
-            };
-            if !allowed {
-                return Ok(-1);
-            }
-            match grow(StoreOpaque::from_context(context)) {
-                Some(old) => Ok(old as i64),
-                None => {
-                    StoreOpaque::ask_limiter(context, failed)?;
-                    let engine = StoreOpaque::from_context(context).engine();
-                    if possible && engine.config().deterministic {
-                        return Err(Error::of(
-                            ErrorKind::Limit,
-                            "the machine cannot grow what its type and limits allow to grow",
-                        ));
-                    }
-                    Ok(-1)
-                }
-            }
-        }
-    }));
-    let pending = match grown {
+/// store is in use but by `f`.
+unsafe fn value_or_raise(vmctx: *mut VmContextHeader, f: impl FnOnce() -> Result<i64>) -> i64 {
+    // The embedder's code may be called, and panic, which must not unwind into wasm.
+    let pending = match catch_unwind(AssertUnwindSafe(f)) {
         Ok(Ok(result)) => {
             debug_assert_ne!(result, RAISED);
             return result;
@@ -198,9 +167,52 @@ unsafe fn grow(
         Ok(Err(error)) => Pending::Error(error.with_backtrace(stack_backtrace())),
         Err(panic) => Pending::Panic(panic),
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; `f` is over.
     unsafe { StoreOpaque::from_context((*vmctx).store) }.set_pending(pending);
     RAISED
+}
+
+/// Grows something if the store's limiter lets it: the old size, -1, or `RAISED`. If another thread
+/// grows it meanwhile, the limiter is asked again.
+///
+/// # Safety
+/// `vmctx` is the context of wasm code that has just called a builtin, and no reference to its
+/// store is in use.
+unsafe fn grow(
+    vmctx: *mut VmContextHeader,
+    request: impl Fn(&StoreOpaque) -> Option<Request>,
+    failed: Request,
+    grow: impl Fn(&mut StoreOpaque, Request) -> Growth,
+) -> i64 {
+    let grow = || loop {
+        // SAFETY: the caller's promise; each borrow of the store ends with its line.
+        unsafe {
+            let context = (*vmctx).store;
+            let Some(request) = request(StoreOpaque::from_context(context)) else {
+                return Ok(-1);
+            };
+            if !StoreOpaque::ask_limiter(context, request)? {
+                return Ok(-1);
+            }
+            match grow(StoreOpaque::from_context(context), request) {
+                Growth::Old(old) => return Ok(old as i64),
+                Growth::Raced => {}
+                Growth::Failed => {
+                    StoreOpaque::ask_limiter(context, failed)?;
+                    let engine = StoreOpaque::from_context(context).engine();
+                    if request.is_within_type() && engine.config().deterministic {
+                        return Err(Error::of(
+                            ErrorKind::Limit,
+                            "the machine cannot grow what its type and limits allow to grow",
+                        ));
+                    }
+                    return Ok(-1);
+                }
+            }
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { value_or_raise(vmctx, grow) }
 }
 
 pub(super) unsafe extern "C" fn memory_grow(
@@ -209,16 +221,21 @@ pub(super) unsafe extern "C" fn memory_grow(
     delta: i64,
 ) -> i64 {
     // SAFETY: called by wasm code; the scope's borrow ends here.
-    let (memory, request) = unsafe {
-        let scope = Scope::new(vmctx);
-        let memory = scope.memory(memory as u32);
-        (memory, scope.store.memory_request(memory, delta as u64))
-    };
+    let memory = unsafe { Scope::new(vmctx) }.memory(memory as u32);
     // SAFETY: called by wasm code, and no scope is alive.
     unsafe {
-        grow(vmctx, request, Request::MemoryFailed, |store| {
-            store.memory_mut(memory).grow(delta as u64)
-        })
+        grow(
+            vmctx,
+            |store| store.memory_request(memory, delta as u64),
+            Request::MemoryFailed,
+            |store, request| {
+                let from = match request {
+                    Request::Memory(from, ..) => Some(from),
+                    _ => None,
+                };
+                store.memory_mut(memory).grow_from(delta as u64, from)
+            },
+        )
     }
 }
 
@@ -249,9 +266,8 @@ pub(super) unsafe extern "C" fn memory_fill(
     // SAFETY: called by wasm code.
     let mut scope = unsafe { Scope::new(vmctx) };
     let memory = scope.memory(memory as u32);
-    let bytes = scope.store.memory_mut(memory).bytes_mut();
-    let done = super::memory::range(at as u64, len as u64, bytes.len())
-        .map(|range| bytes[range].fill(byte as u8));
+    let memory = scope.store.memory_mut(memory);
+    let done = memory.fill(at as u64, byte as u8, len as u64);
     scope.status(done, TrapCode::MemoryOutOfBounds)
 }
 
@@ -290,16 +306,18 @@ pub(super) unsafe extern "C" fn table_grow(
     init: i64,
 ) -> i64 {
     // SAFETY: called by wasm code; the scope's borrow ends here.
-    let (table, request) = unsafe {
-        let scope = Scope::new(vmctx);
-        let table = scope.table(table as u32);
-        (table, scope.store.table_request(table, delta as u64))
-    };
+    let table = unsafe { Scope::new(vmctx) }.table(table as u32);
     // SAFETY: called by wasm code, and no scope is alive.
     unsafe {
-        grow(vmctx, request, Request::TableFailed, |store| {
-            store.table_mut(table).grow_raw(delta as u64, init as u64)
-        })
+        grow(
+            vmctx,
+            |store| store.table_request(table, delta as u64),
+            Request::TableFailed,
+            |store, _| {
+                let grown = store.table_mut(table).grow_raw(delta as u64, init as u64);
+                grown.map_or(Growth::Failed, Growth::Old)
+            },
+        )
     }
 }
 
@@ -375,6 +393,107 @@ pub(super) unsafe extern "C" fn func_ref(vmctx: *mut VmContextHeader) {
     let (scope, [func, _]) = unsafe { (Scope::new(vmctx), (*(*vmctx).store).arguments) };
     let func = FuncIndex::from_u32(func as u32);
     scope.store.instance(scope.instance).func(func);
+}
+
+/// The address that an instruction's operand and offset make; past all memories if it is past all
+/// addresses.
+fn address(index: i64, offset: i64) -> u64 {
+    let sum = (index as u64).checked_add(offset as u64);
+    // What is aligned or not stays so.
+    sum.unwrap_or((u64::MAX - 15) | (index.wrapping_add(offset) as u64 & 7))
+}
+
+pub(super) unsafe extern "C" fn memory_atomic_notify(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    index: i64,
+    offset: i64,
+    count: i32,
+) -> i64 {
+    let notify = || {
+        // SAFETY: called by wasm code.
+        let scope = unsafe { Scope::new(vmctx) };
+        let memory = scope.store.memory(scope.memory(memory as u32));
+        let at = address(index, offset);
+        Ok(match memory.shared() {
+            Some(shared) => shared.notify(shared.word(at, 4)?, count as u32).into(),
+            // Nobody waits at it.
+            None => {
+                shared::word(at, 4, memory.len())?;
+                0
+            }
+        })
+    };
+    // SAFETY: called by wasm code.
+    unsafe { value_or_raise(vmctx, notify) }
+}
+
+pub(super) unsafe extern "C" fn memory_atomic_wait32(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    index: i64,
+    offset: i64,
+    expected: i32,
+    timeout: i64,
+) -> i64 {
+    let expected = u64::from(expected as u32);
+    // SAFETY: called by wasm code.
+    unsafe { wait(vmctx, memory, address(index, offset), 4, expected, timeout) }
+}
+
+pub(super) unsafe extern "C" fn memory_atomic_wait64(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    index: i64,
+    offset: i64,
+    expected: i64,
+    timeout: i64,
+) -> i64 {
+    let expected = expected as u64;
+    // SAFETY: called by wasm code.
+    unsafe { wait(vmctx, memory, address(index, offset), 8, expected, timeout) }
+}
+
+/// Waits at a word of so many bytes: 0 if notified, 1 if it is not what is expected, 2 if the
+/// nanoseconds are over, of which there are endlessly many below 0.
+///
+/// # Safety
+/// As for [`value_or_raise`].
+unsafe fn wait(
+    vmctx: *mut VmContextHeader,
+    memory: i32,
+    at: u64,
+    size: u8,
+    expected: u64,
+    timeout: i64,
+) -> i64 {
+    let wait = || {
+        // SAFETY: called by wasm code; the scope's borrow ends with the block.
+        let (context, shared) = unsafe {
+            let scope = Scope::new(vmctx);
+            let memory = scope.store.memory(scope.memory(memory as u32));
+            if !at.is_multiple_of(size.into()) {
+                return Err(Error::new(TrapCode::HeapMisaligned));
+            }
+            let Some(shared) = memory.shared() else {
+                return Err(Error::new(TrapCode::AtomicWaitNonShared));
+            };
+            ((*vmctx).store, shared.clone())
+        };
+        let word = shared.word(at, size)?;
+        let time = u64::try_from(timeout).ok().map(Duration::from_nanos);
+        let until = time.and_then(|time| Instant::now().checked_add(time));
+        let Some(waiting) = shared.enter(word, expected) else {
+            return Ok(1);
+        };
+        // SAFETY: called by wasm code, and no reference to the store is in use.
+        match unsafe { sleep(context, &waiting, until) }? {
+            true => Ok(0),
+            false => Ok(2),
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { value_or_raise(vmctx, wait) }
 }
 
 /// Rounding, where the processor has no instruction for it. A NaN result is quiet, as the

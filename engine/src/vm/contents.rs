@@ -106,7 +106,7 @@ impl InitialContents {
             let own = wasm
                 .memories
                 .get(index)
-                .filter(|_| wasm.defined_memory(index).is_some());
+                .filter(|ty| !ty.shared && wasm.defined_memory(index).is_some());
             let end = part.at.checked_add(part.len);
             if own.is_none_or(|ty| end.is_none_or(|end| end > ty.minimum_byte_size())) {
                 let what = "initial contents beyond the module's memories";

@@ -108,6 +108,24 @@ impl StoreOpaque {
     }
 }
 
+impl StoreOpaque {
+    /// The fiber that we run on, if we do and may suspend it: to wait there rather than keep the
+    /// thread.
+    ///
+    /// # Errors
+    /// If the call is cancelled.
+    pub(super) fn fiber_to_suspend(&mut self) -> Result<Option<Here>> {
+        // SAFETY: as in `fiber`.
+        let record = unsafe { self.fiber.0.as_ref() };
+        let context = self.context().as_ptr();
+        match record.filter(|record| record.may_suspend(context)) {
+            None => Ok(None),
+            Some(record) if record.task.get().is_null() => Err(cancelled()),
+            Some(record) => Ok(Some(Here(record))),
+        }
+    }
+}
+
 /// What a fiber can wait for.
 pub(super) type Waiting<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 

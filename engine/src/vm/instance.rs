@@ -16,6 +16,7 @@ use cranelift_entity::{EntityRef, PrimaryMap, entity_impl};
 use super::allocator::{Parts, Storage};
 use super::definition::Definition;
 use super::memory::{LinearMemory, MemoryId, range};
+use super::shared::SharedMemory;
 use super::storage::Zeroed;
 use super::store::{FuncPtr, Global, GlobalId, StoreOpaque};
 use super::table::{Table, TableId};
@@ -234,10 +235,7 @@ impl StoreOpaque {
         };
         let from = &bytes[range(src, len, bytes.len())?];
         let memory = data.memories[memory];
-        let target = self.memories[memory].bytes_mut();
-        let to = range(dst, len, target.len())?;
-        target[to].copy_from_slice(from);
-        Some(())
+        self.memories[memory].write(dst, from)
     }
 
     pub(super) fn data_drop(&mut self, instance: InstanceId, segment: DataIndex) {
@@ -369,6 +367,13 @@ fn allocate(
         }
     }
     let id = store.instances.next_key();
+    let shared: Vec<SharedMemory> = wasm
+        .memories
+        .values()
+        .skip(wasm.num_imported_memories)
+        .filter(|ty| ty.shared)
+        .map(|ty| store.engine().new_shared_memory(*ty))
+        .collect::<Result<_>>()?;
     // Nothing fails from here on, so that nothing is lost.
     let parts = store.engine().allocator().allocate(module)?;
     let context = parts.context;
@@ -427,14 +432,25 @@ fn allocate(
         }
     }
 
-    let plans = env.memories.iter().skip(wasm.num_imported_memories);
-    for ((index, plan), storage) in plans.zip(parts.storage.memories) {
-        let def = wasm
-            .defined_memory(index)
-            .map(|i| at(&context, offsets.memory(i)));
-        // SAFETY: in the context, which the store keeps as long as the memory.
-        let memory = unsafe { LinearMemory::new(*plan, storage, def) };
-        memories.push(store.memories.push(memory));
+    let mut shared = shared.into_iter();
+    let mut storage = parts.storage.memories.into_iter();
+    for (index, plan) in env.memories.iter().skip(wasm.num_imported_memories) {
+        let place = wasm.defined_memory(index).map(|i| offsets.memory(i));
+        let memory = match plan.ty.shared {
+            false => storage.next().map(|storage| {
+                let def = place.map(|place| at(&context, place));
+                // SAFETY: in the context, which the store keeps as long as the memory.
+                unsafe { LinearMemory::new(*plan, storage, def) }
+            }),
+            true => shared.next().map(|memory| {
+                if let Some(place) = place {
+                    // SAFETY: in the context; the store keeps the memory as long.
+                    unsafe { at::<*mut VmMemory>(&context, place).write(memory.def().as_ptr()) };
+                }
+                LinearMemory::of_shared(memory)
+            }),
+        };
+        memories.extend(memory.map(|memory| store.memories.push(memory)));
     }
     let types = wasm.tables.iter().skip(wasm.num_imported_tables);
     for ((index, ty), storage) in types.zip(parts.storage.tables) {
@@ -501,7 +517,7 @@ impl StoreOpaque {
             let parts = Parts {
                 storage: Storage {
                     memories: own_memories
-                        .filter_map(|id| Some(memories[id.index()].take()?.into_storage()))
+                        .filter_map(|id| memories[id.index()].take()?.into_storage())
                         .collect(),
                     tables: own_tables
                         .filter_map(|id| Some(tables[id.index()].take()?.into_storage()))

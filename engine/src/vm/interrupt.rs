@@ -3,7 +3,7 @@
 //! Any thread may ask for an interrupt at any time, also after the store is gone. So it goes
 //! through a [`Signal`], which is shared and knows the store's context only while there is one.
 //! Generated code finds the flag at its next check and calls [`interrupt`], which finds out who
-//! asked.
+//! asked. A program that waits at a memory is woken to do so.
 //!
 //! Headers of loops look at the flag. Functions do not, where a failed stack check is a fault of the
 //! machine: with the flag the stack's limit is raised to where every function exceeds it, and the
@@ -14,12 +14,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bimetal_abi::{TrapCode, Tunables, VmContextHeader, VmStoreContext};
 
 use super::activation::{backtrace_from, function_start};
+use super::shared::Waiting;
 use super::store::{Pending, StoreOpaque};
+use super::waiting::{Sleeper, Woken};
 use crate::asynchronous::Pause;
 use crate::error::{Error, Result};
 use crate::store::StoreInner;
@@ -36,11 +39,19 @@ pub(crate) enum Wish {
 
 /// Reaches a store from any thread.
 pub(crate) struct Signal {
-    context: Mutex<Option<NonNull<VmStoreContext>>>,
+    target: Mutex<Target>,
     /// Whether code finds out by the stack's limit.
     by_limit: bool,
     /// How often others than the store's owner had a wish; written under the lock.
     raised: AtomicU64,
+}
+
+/// What a signal reaches.
+#[derive(Default)]
+struct Target {
+    context: Option<NonNull<VmStoreContext>>,
+    /// The store's program waits at a memory.
+    sleeper: Option<Arc<Sleeper>>,
 }
 
 // SAFETY: the context is followed under the lock, only to its atomic flag, and is withdrawn under
@@ -52,16 +63,25 @@ unsafe impl Sync for Signal {}
 impl Signal {
     fn new(context: NonNull<VmStoreContext>, tunables: &Tunables) -> Arc<Signal> {
         Arc::new(Signal {
-            context: Mutex::new(Some(context)),
+            target: Mutex::new(Target {
+                context: Some(context),
+                sleeper: None,
+            }),
             by_limit: tunables.interrupts && tunables.signals_based_traps,
             raised: AtomicU64::new(0),
         })
     }
 
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives the flag and the limits, present and proper.
     fn with(&self, f: impl FnOnce(&AtomicU64, Option<(&AtomicUsize, &AtomicUsize)>)) {
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(context) = *context else { return };
+        let target = self.target();
+        let Some(context) = target.context else {
+            return;
+        };
         let context = context.as_ptr();
         // SAFETY: it is there as long as we hold the lock; the fields are atomic.
         let (flag, limit, own) = unsafe {
@@ -77,6 +97,16 @@ impl Signal {
     /// From any thread.
     pub(crate) fn raise(&self, wish: Wish) {
         self.raise_counting(wish, 1);
+        let sleeper = self.target().sleeper.clone();
+        if let Some(sleeper) = sleeper {
+            sleeper.interrupt();
+        }
+    }
+
+    /// Has this woken by who has a wish, from now on; what was before. Who sets it looks at the flag
+    /// afterwards.
+    fn watch(&self, sleeper: Option<Arc<Sleeper>>) -> Option<Arc<Sleeper>> {
+        std::mem::replace(&mut self.target().sleeper, sleeper)
     }
 
     /// By who has the store: code that is told and goes on finds it again only at its next check.
@@ -132,7 +162,7 @@ impl Signal {
 
     /// The context will be freed.
     pub(super) fn close(&self) {
-        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.target() = Target::default();
     }
 }
 
@@ -298,6 +328,63 @@ unsafe fn answer(context: *mut VmStoreContext) -> Result<()> {
             }
         }
         Ok(())
+    }
+}
+
+/// Lets a program sleep until it is notified or its time is over; whether it was notified. What
+/// comes up meanwhile for it to see to, it sees to. On a fiber only its task sleeps.
+///
+/// # Safety
+/// As for [`answer`], and nothing of the embedder's is on the stack since wasm called.
+pub(super) unsafe fn sleep(
+    context: *mut VmStoreContext,
+    waiting: &Waiting<'_>,
+    until: Option<Instant>,
+) -> Result<bool> {
+    // SAFETY: the caller's promise; the borrow ends here.
+    let signal = unsafe {
+        let store = StoreOpaque::from_context(context);
+        let interrupts = store.engine().tunables().interrupts;
+        interrupts.then(|| store.signal().clone())
+    };
+    let sleeper = &waiting.sleeper;
+    loop {
+        let watch = signal.as_deref().map(|signal| Watch::set(signal, sleeper));
+        if watch.is_some() {
+            // SAFETY: the caller's promise.
+            unsafe { answer(context)? };
+        }
+        // SAFETY: the caller's promise; what is waited for is `Send`.
+        let woken = unsafe {
+            match StoreOpaque::from_context(context).fiber_to_suspend()? {
+                Some(here) => here.block_on(Box::pin(sleeper.sleep_async(until)?))?,
+                None => sleeper.sleep(until),
+            }
+        };
+        match woken {
+            Woken::Notified => return Ok(true),
+            Woken::TimedOut => return Ok(waiting.ended_notified()),
+            Woken::Interrupted => {}
+        }
+    }
+}
+
+/// While there is one, who has a wish wakes a sleeper.
+struct Watch<'a> {
+    signal: &'a Signal,
+    outer: Option<Arc<Sleeper>>,
+}
+
+impl<'a> Watch<'a> {
+    fn set(signal: &'a Signal, sleeper: &Arc<Sleeper>) -> Watch<'a> {
+        let outer = signal.watch(Some(sleeper.clone()));
+        Watch { signal, outer }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.signal.watch(self.outer.take());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Linear memories.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,6 +9,7 @@ use bimetal_abi::{MemoryPlan, MemoryStyle, VmMemory};
 use cranelift_entity::entity_impl;
 
 use super::definition::Definition;
+use super::shared::{Growth, SharedMemory};
 use super::storage::MemoryStorage;
 use super::store::StoreOpaque;
 
@@ -21,7 +24,16 @@ pub(crate) struct LinearMemory {
     /// What generated code sees.
     def: Definition<VmMemory>,
     pub(super) plan: MemoryPlan,
-    storage: MemoryStorage,
+    backing: Backing,
+}
+
+/// What a memory's bytes are in.
+#[derive(Debug)]
+enum Backing {
+    /// Nobody else's.
+    Own(MemoryStorage),
+    /// That of other stores, too.
+    Shared(SharedMemory),
 }
 
 impl LinearMemory {
@@ -43,19 +55,39 @@ impl LinearMemory {
             // SAFETY: the caller's promise.
             def: unsafe { Definition::new(def, value) },
             plan,
-            storage,
+            backing: Backing::Own(storage),
         }
     }
 
-    /// What it was in, for another one.
-    pub(super) fn into_storage(self) -> MemoryStorage {
-        self.storage
+    /// One that others use, too.
+    pub(super) fn of_shared(memory: SharedMemory) -> Self {
+        LinearMemory {
+            def: Definition::at(memory.def()),
+            plan: memory.plan(),
+            backing: Backing::Shared(memory),
+        }
+    }
+
+    /// The shared memory that this is, if it is one.
+    pub(crate) fn shared(&self) -> Option<&SharedMemory> {
+        match &self.backing {
+            Backing::Own(_) => None,
+            Backing::Shared(memory) => Some(memory),
+        }
+    }
+
+    /// What it was in, for another one; nothing if that is not its own.
+    pub(super) fn into_storage(self) -> Option<MemoryStorage> {
+        match self.backing {
+            Backing::Own(storage) => Some(storage),
+            Backing::Shared(_) => None,
+        }
     }
 
     /// Current size in bytes.
     pub(crate) fn len(&self) -> usize {
         // SAFETY: `def` is valid as long as the memory, and `length` is atomic.
-        unsafe { (*self.def.as_ptr()).length.load(Ordering::Relaxed) }
+        unsafe { (*self.def.as_ptr()).length.load(Ordering::SeqCst) }
     }
 
     /// Current size in pages.
@@ -65,22 +97,49 @@ impl LinearMemory {
 
     /// The address of the first byte, for who may write there.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.storage.touch();
-        self.storage.base()
+        if let Backing::Own(storage) = &self.backing {
+            storage.touch();
+        }
+        // SAFETY: `def` is valid; the base changes only while the store is borrowed mutably.
+        unsafe { (*self.def.as_ptr()).base }
     }
 
-    /// The bytes, through the store's borrow.
+    /// The bytes, through the store's borrow. None of a shared memory, which that does not keep from
+    /// changing.
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes from the base are accessible, and nothing writes them while the
-        // store is borrowed: wasm runs only with the store borrowed mutably.
-        unsafe { std::slice::from_raw_parts(self.storage.base(), self.len()) }
+        match &self.backing {
+            // SAFETY: `len` bytes from the base are accessible, and nothing writes them while the
+            // store is borrowed: wasm runs only with the store borrowed mutably.
+            Backing::Own(storage) => unsafe {
+                std::slice::from_raw_parts(storage.base(), self.len())
+            },
+            Backing::Shared(_) => &[],
+        }
     }
 
-    /// The bytes, through the store's mutable borrow.
+    /// The bytes, through the store's mutable borrow. None of a shared memory.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.storage.touch();
-        // SAFETY: as for `bytes`, and the store is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.storage.base(), self.len()) }
+        match &self.backing {
+            Backing::Own(storage) => {
+                storage.touch();
+                // SAFETY: as for `bytes`, and the store is borrowed mutably.
+                unsafe { std::slice::from_raw_parts_mut(storage.base(), self.len()) }
+            }
+            Backing::Shared(_) => &mut [],
+        }
+    }
+
+    /// The bytes, of a shared memory as they are found one after the other.
+    pub(crate) fn contents(&self) -> Cow<'_, [u8]> {
+        match &self.backing {
+            Backing::Own(_) => Cow::Borrowed(self.bytes()),
+            Backing::Shared(memory) => {
+                let mut bytes = vec![0; memory.len()];
+                // Memories do not shrink.
+                let _ = memory.read(0, &mut bytes);
+                Cow::Owned(bytes)
+            }
+        }
     }
 
     /// The type with the current size as minimum, as imports are matched against.
@@ -95,35 +154,80 @@ impl LinearMemory {
         self.def.place()
     }
 
+    /// `memory.fill`; `None` is out of bounds.
+    pub(super) fn fill(&mut self, at: u64, byte: u8, len: u64) -> Option<()> {
+        if let Backing::Shared(memory) = &self.backing {
+            return memory.fill(at, byte, len);
+        }
+        let range = range(at, len, self.len())?;
+        self.bytes_mut()[range].fill(byte);
+        Some(())
+    }
+
+    /// Copies bytes in; `None` is out of bounds.
+    pub(super) fn write(&mut self, at: u64, from: &[u8]) -> Option<()> {
+        if let Backing::Shared(memory) = &self.backing {
+            return memory.write(at, from);
+        }
+        let range = range(at, from.len() as u64, self.len())?;
+        self.bytes_mut()[range].copy_from_slice(from);
+        Some(())
+    }
+
+    /// The address of a part that is inside, to be written.
+    fn part(&self, range: &Range<usize>) -> *mut u8 {
+        match &self.backing {
+            Backing::Own(_) => self.base().wrapping_add(range.start),
+            Backing::Shared(memory) => memory.part(range),
+        }
+    }
+
     /// Grows by `delta` pages: the old size in pages, or `None` if that is not possible.
     pub(crate) fn grow(&mut self, delta: u64) -> Option<u64> {
+        match self.grow_from(delta, None) {
+            Growth::Old(pages) => Some(pages),
+            Growth::Failed | Growth::Raced => None,
+        }
+    }
+
+    /// Grows by `delta` pages; a shared memory only if it has `from` bytes, if that is said.
+    pub(super) fn grow_from(&mut self, delta: u64, from: Option<u64>) -> Growth {
+        match &self.backing {
+            Backing::Own(_) => self.grow_own(delta).map_or(Growth::Failed, Growth::Old),
+            Backing::Shared(memory) => memory.grow(delta, from),
+        }
+    }
+
+    fn grow_own(&mut self, delta: u64) -> Option<u64> {
         let old = self.pages();
         if delta == 0 {
             return Some(old);
         }
+        let len = self.len();
+        let Backing::Own(storage) = &mut self.backing else {
+            return None;
+        };
         let ty = &self.plan.ty;
         let new = old.checked_add(delta)?;
         let bytes = new.checked_mul(ty.page_size())?;
         if bytes > ty.maximum_byte_size() {
             return None;
         }
-        if self.storage.extend(bytes).is_none() {
-            if self.plan.style != MemoryStyle::Dynamic || !self.storage.can_move() {
+        if storage.extend(bytes).is_none() {
+            if self.plan.style != MemoryStyle::Dynamic || !storage.can_move() {
                 return None;
             }
             let room = bytes.saturating_add(bytes / 2).min(ty.maximum_byte_size());
-            let storage = MemoryStorage::new(&self.plan, bytes, room)
+            let moved = MemoryStorage::new(&self.plan, bytes, room)
                 .or_else(|_| MemoryStorage::new(&self.plan, bytes, bytes))
                 .ok()?;
             // SAFETY: both are accessible for the old length and do not overlap.
-            unsafe {
-                std::ptr::copy_nonoverlapping(self.storage.base(), storage.base(), self.len())
-            };
-            self.storage = storage;
+            unsafe { std::ptr::copy_nonoverlapping(storage.base(), moved.base(), len) };
+            *storage = moved;
         }
         // SAFETY: `def` is valid; wasm is not running (we were called by it, or by the host).
         unsafe {
-            (*self.def.as_ptr()).base = self.storage.base();
+            (*self.def.as_ptr()).base = storage.base();
             (*self.def.as_ptr())
                 .length
                 .store(bytes as usize, Ordering::Relaxed);
@@ -144,24 +248,16 @@ impl StoreOpaque {
     ) -> Option<()> {
         let from = range(src_at, len, self.memories[src].len())?;
         let to = range(dst_at, len, self.memories[dst].len())?;
-        if dst == src {
-            self.memories[dst].bytes_mut().copy_within(from, to.start);
-        } else {
-            // SAFETY: both ranges were checked, and different memories do not overlap.
-            unsafe {
-                std::ptr::copy_nonoverlapping(
-                    self.memories[src].storage.base().add(from.start),
-                    self.memories[dst].base().add(to.start),
-                    from.len(),
-                );
-            }
-        }
+        let from = self.memories[src].part(&from);
+        // SAFETY: both ranges were checked. They may be of the same memory, and others may be writing
+        // to one that is shared.
+        unsafe { std::ptr::copy(from, self.memories[dst].part(&to), to.len()) };
         Some(())
     }
 }
 
 /// `at..at + len`, if that is inside `size`.
-pub(super) fn range(at: u64, len: u64, size: usize) -> Option<std::ops::Range<usize>> {
+pub(super) fn range(at: u64, len: u64, size: usize) -> Option<Range<usize>> {
     let end = at.checked_add(len)?;
     (end <= size as u64).then_some(at as usize..end as usize)
 }

@@ -17,6 +17,7 @@ use super::host::HostFuncInstance;
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::Metering;
 use super::memory::{LinearMemory, MemoryId};
+use super::shared::SharedMemory;
 use super::storage::MemoryStorage;
 use super::table::{Table, TableId, elements_for};
 use crate::call_hook::CallHook;
@@ -338,6 +339,19 @@ impl StoreOpaque {
         // SAFETY: no `def` is given.
         let memory = unsafe { LinearMemory::new(plan, storage, None) };
         Ok(self.memories.push(memory))
+    }
+
+    /// A shared memory, as one of this store.
+    pub(crate) fn add_shared_memory(&mut self, memory: &SharedMemory) -> MemoryId {
+        let same = |other: &LinearMemory| {
+            let other = other.shared();
+            other.is_some_and(|other| SharedMemory::same(other, memory))
+        };
+        let known = self.memories.iter().find(|(_, other)| same(other));
+        match known.map(|(id, _)| id) {
+            Some(id) => id,
+            None => self.memories.push(LinearMemory::of_shared(memory.clone())),
+        }
     }
 
     /// A table of the host's.

@@ -101,14 +101,14 @@ impl World<'_> {
         let handle = match handle {
             Some(handle) if own(&&handle) && !u.ratio(1, 16)? => Some(handle),
             Some(handle) if u.ratio(1, 16)? => Some(handle),
-            _ => self.handles.iter().rfind(own).copied(),
+            _ => self.handles.iter().rfind(own).cloned(),
         };
         let Some(handle) = handle else {
             return Ok(Ok(()));
         };
         let interval = u.int_in_range(0..=300)?;
         let live = &mut self.stores[at];
-        let args = arguments(live, handle, u, &self.handles)?;
+        let args = arguments(live, &handle, u, &self.handles)?;
         let module = u
             .choose(&self.modules)
             .ok()

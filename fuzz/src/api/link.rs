@@ -71,8 +71,8 @@ impl World<'_> {
                     return Ok(Ok(()));
                 };
                 let handle = match u.arbitrary()? {
-                    true => *handle,
-                    false => *u.choose(&self.handles)?,
+                    true => handle.clone(),
+                    false => u.choose(&self.handles)?.clone(),
                 };
                 if let Item::Extern(item) = handle.item {
                     let defined = linker.define(&live.store, module, name, item).is_ok();

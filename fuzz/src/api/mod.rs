@@ -67,13 +67,13 @@ const MODULES: &[&str] = &[
 ];
 
 /// A handle, and the number of its store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Handle {
     store: usize,
     item: Item,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Item {
     Extern(Extern),
     Instance(Instance),
@@ -227,8 +227,8 @@ impl World<'_> {
         let handle = match self.handles.is_empty() {
             true => None,
             // New ones are more interesting.
-            false if u.ratio(1, 2)? => self.handles.last().copied(),
-            false => Some(*u.choose(&self.handles)?),
+            false if u.ratio(1, 2)? => self.handles.last().cloned(),
+            false => Some(u.choose(&self.handles)?.clone()),
         };
         match what {
             1 => {
@@ -297,7 +297,7 @@ impl World<'_> {
         let mut imports = Vec::new();
         let mut foreign = engine != live.engine;
         for import in module.imports() {
-            let fits = |handle: &&Handle| match handle.item {
+            let fits = |handle: &&Handle| match &handle.item {
                 Item::Extern(item) => {
                     handle.store == live.id && same_kind(&item.ty(&live.store), &import.ty())
                 }
@@ -311,8 +311,8 @@ impl World<'_> {
                 false => *u.choose(&fitting)?,
             };
             foreign |= chosen.store != live.id;
-            if let Item::Extern(item) = chosen.item {
-                imports.push(item);
+            if let Item::Extern(item) = &chosen.item {
+                imports.push(item.clone());
             }
         }
         self.log
@@ -523,7 +523,7 @@ impl World<'_> {
         let value = val(u, &self.handles)?;
         let numbers: [u32; 3] = u.arbitrary()?;
         let small = numbers.map(|n| n >> 27);
-        let args = arguments(live, handle, u, &self.handles)?;
+        let args = arguments(live, &handle, u, &self.handles)?;
         self.log.push(format!(
             "{:?} of store {} in store {} with {value:?} {numbers:x?}",
             handle.item, handle.store, live.id
@@ -543,6 +543,12 @@ impl World<'_> {
                     return Err(format!("a global was set to {value:?} and is {now:?}"));
                 }
                 Ok(set)
+            }
+            Item::Extern(Extern::SharedMemory(memory)) => {
+                // It is of no store.
+                let grown = memory.grow(small[0].into()).is_ok();
+                let read = memory.read(numbers[1] as usize, &mut [0; 4]).is_ok();
+                Ok(own && grown && read)
             }
             Item::Instance(instance) => {
                 let names = ["f", "m", "call", "g", "x"];

@@ -49,12 +49,12 @@ pub(super) fn val(u: &mut Unstructured<'_>, handles: &[Handle]) -> ArbitraryResu
 /// Arguments that fit, mostly; none if the function is of another store.
 pub(super) fn arguments(
     live: &Live,
-    handle: Handle,
+    handle: &Handle,
     u: &mut Unstructured<'_>,
     handles: &[Handle],
 ) -> ArbitraryResult<Vec<Val>> {
     let mut args = Vec::new();
-    if let (Item::Extern(Extern::Func(func)), true) = (handle.item, handle.store == live.id) {
+    if let (Item::Extern(Extern::Func(func)), true) = (&handle.item, handle.store == live.id) {
         for ty in func.ty(&live.store).params() {
             let value = val(u, handles)?;
             args.push(match value.ty() == ty || u.ratio(1, 16)? {

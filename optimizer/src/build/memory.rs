@@ -70,7 +70,7 @@ impl Builder<'_> {
         Ok(true)
     }
 
-    fn access(&mut self, op: Op, memarg: &MemArg) -> Result<()> {
+    pub(super) fn access(&mut self, op: Op, memarg: &MemArg) -> Result<()> {
         let imm = Imm::Mem {
             memory: memory_of(memarg)?,
             offset: memarg.offset,

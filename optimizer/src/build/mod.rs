@@ -16,6 +16,7 @@
 //!
 //! It does not optimise: no folding, no merging of blocks, no removal of what is not used.
 
+mod atomic;
 mod call;
 mod control;
 mod locals;
@@ -445,6 +446,7 @@ impl<'a> Builder<'a> {
             self.charge_variable(operator)?;
         }
         let done = self.memory_operator(operator)?
+            || self.atomic_operator(operator)?
             || self.simd_operator(operator)?
             || self.wide_operator(operator)?
             || self.table_operator(operator)?

@@ -7,8 +7,8 @@
 //! immediate column names an [`ImmKind`]; the effect column a constant of [`Effects`].
 //!
 //! What has no line yet and is to get one with its proposal: calls with an exceptional edge (a
-//! call that is a terminator), `call_ref`, struct and array instructions, atomics, and
-//! guards of speculative inlining. `Op` is `u16` and [`Effects`] is `u32` so that they fit.
+//! call that is a terminator), `call_ref`, struct and array instructions, and guards of
+//! speculative inlining. `Op` is `u16` and [`Effects`] is `u32` so that they fit.
 
 use std::fmt;
 
@@ -237,6 +237,75 @@ macro_rules! for_each_op {
             MemoryFill "memory.fill" [Addr I32 Addr] [] Memory BULK_MEMORY;
             MemoryInit "memory.init" [Addr I32 I32] [] MemoryInit BULK_MEMORY_SEGMENT;
             DataDrop "data.drop" [] [] Data WRITES_SEGMENT;
+
+            // Atomic instructions.
+            I32AtomicLoad "i32.atomic.load" [Addr] [I32] Mem ATOMIC;
+            I32AtomicLoad8U "i32.atomic.load8_u" [Addr] [I32] Mem ATOMIC;
+            I32AtomicLoad16U "i32.atomic.load16_u" [Addr] [I32] Mem ATOMIC;
+            I64AtomicLoad "i64.atomic.load" [Addr] [I64] Mem ATOMIC;
+            I64AtomicLoad8U "i64.atomic.load8_u" [Addr] [I64] Mem ATOMIC;
+            I64AtomicLoad16U "i64.atomic.load16_u" [Addr] [I64] Mem ATOMIC;
+            I64AtomicLoad32U "i64.atomic.load32_u" [Addr] [I64] Mem ATOMIC;
+            I32AtomicStore "i32.atomic.store" [Addr I32] [] Mem ATOMIC;
+            I32AtomicStore8 "i32.atomic.store8" [Addr I32] [] Mem ATOMIC;
+            I32AtomicStore16 "i32.atomic.store16" [Addr I32] [] Mem ATOMIC;
+            I64AtomicStore "i64.atomic.store" [Addr I64] [] Mem ATOMIC;
+            I64AtomicStore8 "i64.atomic.store8" [Addr I64] [] Mem ATOMIC;
+            I64AtomicStore16 "i64.atomic.store16" [Addr I64] [] Mem ATOMIC;
+            I64AtomicStore32 "i64.atomic.store32" [Addr I64] [] Mem ATOMIC;
+            I32AtomicRmwAdd "i32.atomic.rmw.add" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8AddU "i32.atomic.rmw8.add_u" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16AddU "i32.atomic.rmw16.add_u" [Addr I32] [I32] Mem ATOMIC;
+            I64AtomicRmwAdd "i64.atomic.rmw.add" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8AddU "i64.atomic.rmw8.add_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16AddU "i64.atomic.rmw16.add_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32AddU "i64.atomic.rmw32.add_u" [Addr I64] [I64] Mem ATOMIC;
+            I32AtomicRmwSub "i32.atomic.rmw.sub" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8SubU "i32.atomic.rmw8.sub_u" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16SubU "i32.atomic.rmw16.sub_u" [Addr I32] [I32] Mem ATOMIC;
+            I64AtomicRmwSub "i64.atomic.rmw.sub" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8SubU "i64.atomic.rmw8.sub_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16SubU "i64.atomic.rmw16.sub_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32SubU "i64.atomic.rmw32.sub_u" [Addr I64] [I64] Mem ATOMIC;
+            I32AtomicRmwAnd "i32.atomic.rmw.and" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8AndU "i32.atomic.rmw8.and_u" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16AndU "i32.atomic.rmw16.and_u" [Addr I32] [I32] Mem ATOMIC;
+            I64AtomicRmwAnd "i64.atomic.rmw.and" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8AndU "i64.atomic.rmw8.and_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16AndU "i64.atomic.rmw16.and_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32AndU "i64.atomic.rmw32.and_u" [Addr I64] [I64] Mem ATOMIC;
+            I32AtomicRmwOr "i32.atomic.rmw.or" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8OrU "i32.atomic.rmw8.or_u" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16OrU "i32.atomic.rmw16.or_u" [Addr I32] [I32] Mem ATOMIC;
+            I64AtomicRmwOr "i64.atomic.rmw.or" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8OrU "i64.atomic.rmw8.or_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16OrU "i64.atomic.rmw16.or_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32OrU "i64.atomic.rmw32.or_u" [Addr I64] [I64] Mem ATOMIC;
+            I32AtomicRmwXor "i32.atomic.rmw.xor" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8XorU "i32.atomic.rmw8.xor_u" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16XorU "i32.atomic.rmw16.xor_u" [Addr I32] [I32] Mem ATOMIC;
+            I64AtomicRmwXor "i64.atomic.rmw.xor" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8XorU "i64.atomic.rmw8.xor_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16XorU "i64.atomic.rmw16.xor_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32XorU "i64.atomic.rmw32.xor_u" [Addr I64] [I64] Mem ATOMIC;
+            I32AtomicRmwXchg "i32.atomic.rmw.xchg" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8XchgU "i32.atomic.rmw8.xchg_u" [Addr I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16XchgU "i32.atomic.rmw16.xchg_u" [Addr I32] [I32] Mem ATOMIC;
+            I64AtomicRmwXchg "i64.atomic.rmw.xchg" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8XchgU "i64.atomic.rmw8.xchg_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16XchgU "i64.atomic.rmw16.xchg_u" [Addr I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32XchgU "i64.atomic.rmw32.xchg_u" [Addr I64] [I64] Mem ATOMIC;
+            I32AtomicRmwCmpxchg "i32.atomic.rmw.cmpxchg" [Addr I32 I32] [I32] Mem ATOMIC;
+            I32AtomicRmw8CmpxchgU "i32.atomic.rmw8.cmpxchg_u" [Addr I32 I32] [I32] Mem ATOMIC;
+            I32AtomicRmw16CmpxchgU "i32.atomic.rmw16.cmpxchg_u" [Addr I32 I32] [I32] Mem ATOMIC;
+            I64AtomicRmwCmpxchg "i64.atomic.rmw.cmpxchg" [Addr I64 I64] [I64] Mem ATOMIC;
+            I64AtomicRmw8CmpxchgU "i64.atomic.rmw8.cmpxchg_u" [Addr I64 I64] [I64] Mem ATOMIC;
+            I64AtomicRmw16CmpxchgU "i64.atomic.rmw16.cmpxchg_u" [Addr I64 I64] [I64] Mem ATOMIC;
+            I64AtomicRmw32CmpxchgU "i64.atomic.rmw32.cmpxchg_u" [Addr I64 I64] [I64] Mem ATOMIC;
+            AtomicFence "atomic.fence" [] [] None FENCE;
+            MemoryAtomicNotify "memory.atomic.notify" [Addr I32] [I32] Mem ATOMIC;
+            MemoryAtomicWait32 "memory.atomic.wait32" [Addr I32 I64] [I32] Mem CALL;
+            MemoryAtomicWait64 "memory.atomic.wait64" [Addr I64 I64] [I32] Mem CALL;
 
             // Tables.
             TableGet "table.get" [TableAddr] [T] Table TABLE_LOAD;
@@ -654,6 +723,12 @@ bitflags! {
         const LOAD = Self::READS_MEMORY.bits() | Self::CAN_TRAP.bits();
         /// A store.
         const STORE = Self::WRITES_MEMORY.bits() | Self::CAN_TRAP.bits();
+        /// An atomic access. It is ordered with all other accesses, to whatever memory, and what other
+        /// threads have done before, growing included, may be seen after it.
+        const ATOMIC = Self::FENCE.bits() | Self::CAN_TRAP.bits();
+        /// The order of atomic accesses, without one.
+        const FENCE = Self::READS_MEMORY.bits() | Self::WRITES_MEMORY.bits()
+            | Self::READS_MEMORY_SIZE.bits() | Self::WRITES_MEMORY_SIZE.bits();
         /// `memory.grow`. An embedder's limiter may run.
         const GROW_MEMORY = Self::READS_MEMORY_SIZE.bits() | Self::WRITES_MEMORY_SIZE.bits()
             | Self::CAN_TRAP.bits() | Self::SAFEPOINT.bits();
@@ -827,7 +902,8 @@ mod tests {
             if effects.contains(Effects::IS_COMMUTATIVE) {
                 assert!(info.operands.len() >= 2 && info.operands[0] == info.operands[1]);
             }
-            if effects.intersects(Effects::READS_MEMORY | Effects::WRITES_MEMORY) {
+            let accesses = effects != Effects::FENCE;
+            if accesses && effects.intersects(Effects::READS_MEMORY | Effects::WRITES_MEMORY) {
                 assert!(effects.contains(Effects::CAN_TRAP), "{op}");
             }
         }

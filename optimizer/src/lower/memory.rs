@@ -99,10 +99,10 @@ fn lane_access_of(op: Op) -> Option<(Type, bool)> {
 }
 
 /// A checked place in a memory.
-struct Place {
-    base: Value,
-    offset: i32,
-    flags: MemFlags,
+pub(super) struct Place {
+    pub(super) base: Value,
+    pub(super) offset: i32,
+    pub(super) flags: MemFlags,
 }
 
 impl Lower<'_> {
@@ -114,6 +114,9 @@ impl Lower<'_> {
         imm: Imm,
         args: &[graph::Value],
     ) -> Result<Option<()>, CompileError> {
+        if self.atomic(inst, op, imm, args)?.is_some() {
+            return Ok(Some(()));
+        }
         match imm {
             Imm::Mem { memory, offset } => self.access(inst, op, memory, offset, args).map(Some),
             Imm::MemLane {
@@ -201,7 +204,7 @@ impl Lower<'_> {
     }
 
     /// The place of an access of `size` bytes, after whatever check it needs.
-    fn place(
+    pub(super) fn place(
         &mut self,
         memory: MemoryIndex,
         index: graph::Value,
@@ -297,7 +300,7 @@ impl Lower<'_> {
         self.cur.ins().bor(beyond, wrapped)
     }
 
-    fn add(&mut self, value: Value, constant: u64) -> Value {
+    pub(super) fn add(&mut self, value: Value, constant: u64) -> Value {
         if constant == 0 {
             return value;
         }
@@ -318,7 +321,11 @@ impl Lower<'_> {
     }
 
     /// An index as 64 bits.
-    fn index(&mut self, memory: MemoryIndex, value: graph::Value) -> Result<Value, CompileError> {
+    pub(super) fn index(
+        &mut self,
+        memory: MemoryIndex,
+        value: graph::Value,
+    ) -> Result<Value, CompileError> {
         let value = self.get(value)?;
         Ok(if self.env.memories[memory].ty.memory64 {
             value
@@ -337,7 +344,10 @@ impl Lower<'_> {
         match (op, imm) {
             (Op::MemorySize, Imm::Memory(memory)) => {
                 let ty = self.env.memories[memory].ty;
-                let length = self.memory_length(memory);
+                let length = match ty.shared {
+                    true => self.shared_length(memory),
+                    false => self.memory_length(memory),
+                };
                 let shift = self.iconst(POINTER, u64::from(ty.page_size_log2));
                 let pages = self.cur.ins().ushr(length, shift);
                 let pages = self.narrow(memory, pages);
@@ -391,6 +401,17 @@ impl Lower<'_> {
         } else {
             value
         })
+    }
+
+    /// The length of a memory that other threads grow. A bounds check may look at an older one, as
+    /// long as no atomic access is between; who asks may be waiting for it to change.
+    fn shared_length(&mut self, memory: MemoryIndex) -> Value {
+        let (base, offset) = self.memory_definition(memory);
+        let address = self.add(base, u64::from(offset + VmMemory::LENGTH));
+        let flags = self.flags.mutable(self.cur.func, Region::Memories);
+        let ins = self.cur.ins();
+        let (load, dfg) = ins.LoadNoOffset(Opcode::AtomicLoad, POINTER, flags, address);
+        dfg.first_result(load)
     }
 
     /// An `i32` argument of a builtin.

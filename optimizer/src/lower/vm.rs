@@ -282,7 +282,10 @@ impl Lower<'_> {
 
     /// Where a memory's [`VmMemory`] is: a base and an offset.
     pub(super) fn memory_definition(&mut self, memory: MemoryIndex) -> (Value, u32) {
+        let shared = self.env.memories[memory].ty.shared;
         match self.env.module.defined_memory(memory) {
+            // What is shared is not of this instance alone: a pointer to it is in its place.
+            Some(defined) if shared => (self.context_pointer(self.env.offsets.memory(defined)), 0),
             Some(defined) => (self.vmctx, self.env.offsets.memory(defined)),
             None => {
                 let offset = self.env.offsets.memory_import(memory);
@@ -293,7 +296,8 @@ impl Lower<'_> {
 
     /// The base of a memory that never moves.
     pub(super) fn fixed_memory_base(&mut self, memory: MemoryIndex) -> Value {
-        if let Some(defined) = self.env.module.defined_memory(memory) {
+        let shared = self.env.memories[memory].ty.shared;
+        if let Some(defined) = self.env.module.defined_memory(memory).filter(|_| !shared) {
             return self.context_pointer(self.env.offsets.memory(defined) + VmMemory::BASE);
         }
         if let Some(base) = self.scratch.memory_bases.get(memory) {

@@ -3,8 +3,8 @@
 //! The printing functions print nothing: scripts check results, and tests run in parallel.
 
 use bimetal::{
-    Error, Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Store, Table,
-    TableType, Val, ValType,
+    Error, ErrorKind, Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType,
+    SharedMemory, Store, Table, TableType, Val, ValType,
 };
 
 /// Defines `spectest` in `linker`.
@@ -37,5 +37,11 @@ pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
     linker.define(&mut *store, MODULE, "table", table)?;
     let memory = Memory::new(&mut *store, MemoryType::new(1, Some(2)))?;
     linker.define(&mut *store, MODULE, "memory", memory)?;
+    match SharedMemory::new(store.engine(), MemoryType::shared(1, 2)) {
+        Ok(memory) => drop(linker.define(&mut *store, MODULE, "shared_memory", memory)?),
+        // Scripts that want it fail.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {}
+        Err(error) => return Err(error),
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@
 //! - No byte of an earlier instance is ever seen: what is given is as from the system, or as an
 //!   instance of the same module found it. The exception are function references and elements of lazy
 //!   tables, which are the same each time; those of imported functions are made anew.
-//! - Memories and tables that the host makes itself are always made on demand.
+//! - Memories and tables that the host makes itself, and shared memories, are always made on demand.
 
 mod on_demand;
 mod pool;
@@ -18,6 +18,9 @@ mod warm;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use bimetal_abi::MemoryPlan;
+use bimetal_wasm::MemoryIndex;
 
 pub(crate) use on_demand::OnDemand;
 pub(crate) use pool::Pool;
@@ -66,7 +69,16 @@ pub(crate) struct Parts {
     pub(in crate::vm) filled: bool,
 }
 
-/// What the memories and tables that a module defines are in, in order.
+/// The memories of an instance that are its own: that its module defines, not shared.
+fn own_memories(module: &Module) -> impl Iterator<Item = (MemoryIndex, &MemoryPlan)> {
+    let memories = module.env().memories.iter();
+    memories
+        .skip(module.wasm().num_imported_memories)
+        .filter(|(_, plan)| !plan.ty.shared)
+}
+
+/// What the memories and tables that a module defines are in, in order; but for shared memories,
+/// which may outlive any instance.
 #[derive(Debug, Default)]
 pub(crate) struct Storage {
     pub(in crate::vm) memories: Vec<MemoryStorage>,

@@ -4,7 +4,7 @@ use bimetal_wasm::{MemoryIndex, TableIndex};
 
 use super::super::storage::{MemoryStorage, Zeroed};
 use super::super::table::elements_for;
-use super::{Allocator, ModuleKey, Parts, Storage, TableStorage};
+use super::{Allocator, ModuleKey, Parts, Storage, TableStorage, own_memories};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Module;
 
@@ -25,7 +25,7 @@ pub(super) fn context(module: &Module) -> Result<Zeroed> {
 
 impl Allocator for OnDemand {
     fn allocate(&self, module: &Module) -> Result<Parts> {
-        let (wasm, env) = (module.wasm(), module.env());
+        let wasm = module.wasm();
         let context = context(module)?;
         let contents = module.inner().contents.next(wasm, false);
         let memory = |(index, plan): (MemoryIndex, &bimetal_abi::MemoryPlan)| {
@@ -36,7 +36,7 @@ impl Allocator for OnDemand {
             }
             Ok(memory)
         };
-        let memories = env.memories.iter().skip(wasm.num_imported_memories);
+        let memories = own_memories(module);
         let tables = wasm.tables.iter().skip(wasm.num_imported_tables);
         let table = |(_, ty): (TableIndex, &bimetal_wasm::TableType)| {
             Ok(TableStorage::new(elements_for(ty.min)?))

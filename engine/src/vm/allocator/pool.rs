@@ -19,7 +19,7 @@ use bimetal_sys::{Reservation, page_size};
 use super::super::storage::{MemoryStorage, Slot, Zeroed, in_pages};
 use super::on_demand::context;
 use super::warm::Warm;
-use super::{Allocator, ModuleKey, Parts, Storage, TableStorage};
+use super::{Allocator, ModuleKey, Parts, Storage, TableStorage, own_memories};
 use crate::allocation::{PoolConcurrencyLimitError, PoolingAllocationConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Module;
@@ -161,7 +161,7 @@ impl Pool {
             )),
         };
         let wanted = Wanted {
-            memories: wasm.num_defined_memories(),
+            memories: own_memories(module).count(),
             tables: wasm.num_defined_tables(),
         };
         check(
@@ -182,10 +182,10 @@ impl Pool {
             limits.max_tables_per_module.into(),
             "max_tables_per_module",
         )?;
-        for (index, ty) in wasm.memories.iter().skip(wasm.num_imported_memories) {
+        for (index, plan) in own_memories(module) {
             check(
                 format_args!("the initial bytes of memory {} are", index.as_u32()),
-                ty.minimum_byte_size(),
+                plan.ty.minimum_byte_size(),
                 limits.max_memory_size as u64,
                 "max_memory_size",
             )?;
@@ -249,9 +249,8 @@ impl Pool {
 
     /// Makes free slots the parts of a module's instance.
     fn prepare(&self, module: &Module, taken: &mut Storage) -> Result<(Zeroed, bool)> {
-        let (wasm, env) = (module.wasm(), module.env());
-        let contents = module.inner().contents.next(wasm, true);
-        let plans = env.memories.iter().skip(wasm.num_imported_memories);
+        let contents = module.inner().contents.next(module.wasm(), true);
+        let plans = own_memories(module);
         for (memory, (index, plan)) in taken.memories.iter_mut().zip(plans) {
             memory.prepare(plan, index, contents)?;
         }
@@ -271,8 +270,7 @@ impl Pool {
 
     /// Brings back what an instance changed.
     fn reset(&self, module: &Module, parts: &mut Parts, ran: bool) -> io::Result<()> {
-        let (wasm, env) = (module.wasm(), module.env());
-        let plans = env.memories.values().skip(wasm.num_imported_memories);
+        let plans = own_memories(module).map(|(_, plan)| plan);
         for (memory, plan) in parts.storage.memories.iter_mut().zip(plans) {
             memory.reset(plan, ran, self.limits.linear_memory_keep_resident)?;
         }
