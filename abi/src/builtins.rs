@@ -101,6 +101,24 @@ macro_rules! for_each_builtin {
             memory_atomic_wait32(I32, I64, I64, I32, I64) -> ValueOrRaise;
             "`memory.atomic.wait64` (memory, index, offset, expected, nanoseconds): 0, 1 or 2."
             memory_atomic_wait64(I32, I64, I64, I64, I64) -> ValueOrRaise;
+            "Makes an object (type number, kind, size in bytes), when there is no room between `gc_next` and `gc_limit`: its header is written, the rest undefined. May collect."
+            gc_alloc(I32, I32, I32) -> ValueOrRaise;
+            "Makes an array (type number, length): header and length are written, all elements zero. May collect."
+            gc_array(I32, I32) -> ValueOrRaise;
+            "Called before a traced reference is written into an object that has `VmObject::BARRIER`. `VmStoreContext.arguments` are the object's reference and the offset in it in bytes."
+            gc_barrier() -> Preserved;
+            "`array.fill` (array, start, low and high 64 bits of the value, length)."
+            array_fill(I32, I32, I64, I64, I32) -> Status;
+            "`array.copy` (destination, start there, source, start there, length)."
+            array_copy(I32, I32, I32, I32, I32) -> Status;
+            "`array.new_data` (module type index, data segment, offset, length). May collect."
+            array_new_data(I32, I32, I32, I32) -> ValueOrRaise;
+            "`array.new_elem` (module type index, element segment, offset, length). May collect."
+            array_new_elem(I32, I32, I32, I32) -> ValueOrRaise;
+            "`array.init_data` (module type index, array, start, data segment, offset, length)."
+            array_init_data(I32, I32, I32, I32, I32, I32) -> Status;
+            "`array.init_elem` (module type index, array, start, element segment, offset, length)."
+            array_init_elem(I32, I32, I32, I32, I32, I32) -> Status;
         }
     };
 }

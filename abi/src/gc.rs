@@ -48,6 +48,11 @@ impl VmObject {
     pub const EXCEPTION: u8 = 3;
     /// In `flags`: code calls the builtin `gc_barrier` before it writes a traced reference here.
     pub const BARRIER: u8 = 1;
+    /// In `flags`: it is in the collector's list of what was written.
+    pub const LOGGED: u8 = 2;
+    /// Arrays of traced references up to this size in bytes are made without [`Self::BARRIER`], as are
+    /// all structs: what fills a new one need not look. Larger ones have it from the start.
+    pub const LARGEST_UNGUARDED: u32 = 64 << 10;
     /// Offset of `type_id`.
     pub const TYPE_ID: u32 = offset_of!(Self, type_id) as u32;
     /// Offset of `kind`.

@@ -72,6 +72,14 @@ traps! {
     UncaughtException = 18, "uncaught exception";
     /// A wait on a memory that is not shared.
     AtomicWaitNonShared = 19, "expected shared memory";
+    /// A field of a null reference to a struct.
+    NullStructReference = 20, "null structure reference";
+    /// An element of a null reference to an array, or its length.
+    NullArrayReference = 21, "null array reference";
+    /// The value of a null reference to an `i31`.
+    NullI31Reference = 22, "null i31 reference";
+    /// A call of a null reference to a function.
+    NullFunctionReference = 23, "null function reference";
 }
 
 impl std::fmt::Display for TrapCode {

@@ -117,6 +117,8 @@ pub struct VmStoreContext {
     pub gc_limit: u32,
     /// The engine's types by number.
     pub types: *const VmTypeInfo,
+    /// The engine's record of the newest entry into this store. Not for generated code.
+    pub activation: *const u8,
 }
 
 impl VmStoreContext {

@@ -1,6 +1,6 @@
 //! How an engine is to behave.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use bimetal_abi::Tunables;
@@ -12,7 +12,7 @@ use bimetal_wasm::{Features, OperatorCost};
 use crate::allocation::InstanceAllocationStrategy;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
-use crate::vm::HOST_RESERVE;
+use crate::vm::{HOST_RESERVE, HeapConfig};
 
 /// Told how far compiling is: bytes of function bodies done, and in all.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -50,6 +50,7 @@ pub struct Config {
     pub(crate) compiler: bool,
     pub(crate) code_from_files_only: bool,
     pub(crate) allocation: InstanceAllocationStrategy,
+    pub(crate) heap: HeapConfig,
 }
 
 /// How stacks for asynchronous calls are made and kept.
@@ -134,6 +135,7 @@ impl Default for Config {
             compiler: true,
             code_from_files_only: false,
             allocation: InstanceAllocationStrategy::default(),
+            heap: HeapConfig::default(),
         }
     }
 }
@@ -256,6 +258,34 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Bytes of address space that are reserved for a store's garbage-collected heap when its first
+    /// object is made, and so the most that it can grow to: 4 GiB but 64 KiB unless said otherwise,
+    /// at least 1 MiB. Memory is only used where there are objects. A store's limiter is asked before
+    /// the heap grows, as for a memory ([`ResourceLimiter`](crate::ResourceLimiter)).
+    pub fn gc_heap_reservation(&mut self, bytes: u64) -> &mut Self {
+        self.heap.reservation = bytes;
+        self
+    }
+
+    /// How many bytes of new objects a store may collect before it looks which of them are still in
+    /// use: 4 MiB unless said otherwise, at least 128 KiB, at most a twenty-fourth of the heap's
+    /// reservation. It is less while many are, so that pauses stay short.
+    pub fn gc_nursery_size(&mut self, bytes: usize) -> &mut Self {
+        self.heap.nursery = u32::try_from(bytes).unwrap_or(u32::MAX).min(64 << 20);
+        self
+    }
+
+    /// Collects garbage at each so many allocations, whether there is a reason or not: for tests and
+    /// fuzzing, where it moves objects as often as possible. Off (`None`) by default.
+    pub fn gc_zeal_alloc_counter(&mut self, counter: Option<NonZeroU32>) -> &mut Self {
+        self.heap.zeal = counter;
+        self
+    }
+
+    pub(crate) fn heap_config(&self) -> &HeapConfig {
+        &self.heap
     }
 
     /// Whether the engine runs no machine code but what it maps from files, by
@@ -676,6 +706,7 @@ impl std::fmt::Debug for Config {
             .field("deterministic", &self.deterministic)
             .field("code_from_files_only", &self.code_from_files_only)
             .field("allocation", &self.allocation)
+            .field("heap", &self.heap)
             .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,7 @@ use crate::interrupt::Epochs;
 use crate::profiling::Batch;
 use crate::signatures::{Signature, Signatures};
 use crate::tier::return_area;
-use crate::vm::{Allocator, CodeSpace, HostKind, PlacedTrampoline, allocator};
+use crate::vm::{Allocator, CodeSpace, HostKind, PlacedTrampoline, Spaces, allocator};
 
 /// A compiler with its code memory and the types that its modules share.
 ///
@@ -58,6 +58,7 @@ struct EngineInner {
     fiber_stacks: FiberStacks,
     allocator: Box<dyn Allocator>,
     signatures: Arc<Signatures>,
+    spaces: Spaces,
     /// Working memory of compilations that are not going on.
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -105,6 +106,7 @@ impl Engine {
                 fiber_stacks: FiberStacks::new(config),
                 allocator: allocator(config)?,
                 signatures: Arc::default(),
+                spaces: Spaces::default(),
                 scratch: Mutex::default(),
             }),
         })
@@ -143,6 +145,11 @@ impl Engine {
     /// Its configuration.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// Address space of heaps whose stores are gone.
+    pub(crate) fn spaces(&self) -> &Spaces {
+        &self.inner.spaces
     }
 
     /// Whether both are the same engine.

@@ -94,7 +94,7 @@ pub use types::{
     MemoryTypeBuilder, Mutability, RefType, TableType, TagType, ValType,
 };
 pub use val::{V128, Val};
-pub use vm::{IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy, WasmTyList};
+pub use vm::{GcStats, IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy, WasmTyList};
 
 /// Whether this build of the crate has a compiler in it: the feature `optimizer`.
 pub const HAS_COMPILER: bool = cfg!(feature = "optimizer");

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::func::Func;
 use crate::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 use crate::val::Val;
-use crate::vm::{StoreId, StoreOpaque};
+use crate::vm::{GcStats, StoreId, StoreOpaque};
 
 /// A reference to a value of the host's, which wasm can hold and pass on but not look into.
 ///
@@ -43,7 +43,7 @@ impl ExternRef {
     /// A reference to `value`.
     ///
     /// # Errors
-    /// If the store holds four thousand million already.
+    /// If the store holds a thousand million already.
     pub fn new(
         mut store: impl AsContextMut,
         value: impl Any + Send + Sync + 'static,
@@ -220,6 +220,11 @@ macro_rules! gc {
             /// running, as in a host function: what its frames hold is not known.
             pub fn gc(&mut self) {
                 self.as_context_mut().opaque().collect();
+            }
+
+            /// What the collector has done in this store so far, and for how long it stopped it.
+            pub fn gc_stats(&self) -> GcStats {
+                self.as_context().opaque().gc_stats()
             }
         })*
     };

@@ -48,6 +48,7 @@ struct Saved {
     entry_sp: usize,
     entry_handler: usize,
     store: *mut u8,
+    activation: *const Activation,
 }
 
 impl Saved {
@@ -59,6 +60,7 @@ impl Saved {
         entry_sp: 0,
         entry_handler: 0,
         store: ptr::null_mut(),
+        activation: ptr::null(),
     };
 
     /// # Safety
@@ -73,6 +75,7 @@ impl Saved {
                 entry_sp: (*context).entry_sp,
                 entry_handler: (*context).entry_handler,
                 store: (*context).store,
+                activation: (*context).activation.cast(),
             }
         }
     }
@@ -88,6 +91,7 @@ impl Saved {
             (*context).entry_sp = self.entry_sp;
             (*context).entry_handler = self.entry_handler;
             (*context).store = self.store;
+            (*context).activation = self.activation.cast();
         }
     }
 }
@@ -335,6 +339,7 @@ impl Activation {
         // SAFETY: `trampoline` has this type; the rest is the caller's promise.
         let returned = unsafe {
             (*self.context).store = store.cast();
+            (*self.context).activation = ptr::from_ref(self).cast();
             let trampoline = std::mem::transmute::<*const u8, HostToWasm>(trampoline);
             trampoline(callee, caller, code, args)
         };
@@ -539,6 +544,27 @@ unsafe fn walk(
         activation = previous;
     }
     false
+}
+
+/// Shows each wasm frame of a store, innermost first: its frame pointer and the address in it that the
+/// call returns to. Also those that were entered on another thread, which waits for this one.
+///
+/// # Safety
+/// `context` is that of a store whose wasm is not running, or has called us.
+pub(super) unsafe fn each_frame(context: *const VmStoreContext, mut f: impl FnMut(usize, usize)) {
+    // SAFETY: the caller's promise: activations that a context names are alive, and what is between
+    // an exit and its entry are frames of generated code, which keeps frame pointers.
+    unsafe {
+        let mut here = Saved::read(context);
+        while here.entry_fp != 0 {
+            let (mut fp, mut pc) = exit(here.exit_fp, here.exit_pc);
+            while fp != here.entry_fp && fp != 0 {
+                f(fp, pc);
+                (fp, pc) = bimetal_sys::next_frame(fp);
+            }
+            here = (*here.activation).saved.get();
+        }
+    }
 }
 
 /// The frame pointer of the newest wasm frame and the return address into it, by what a context

@@ -13,6 +13,10 @@ use bimetal_wasm::{DataIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex};
 
 use super::activation::stack_backtrace;
 use super::call_hook::{calling_host, returning_from_host};
+use super::gc::builtins::{
+    array_copy, array_fill, array_init_data, array_init_elem, array_new_data, array_new_elem,
+    gc_alloc, gc_array, gc_barrier,
+};
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::{interrupt, out_of_fuel, sleep};
 use super::shared::{self, Growth};
@@ -21,15 +25,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Request;
 
 /// The builtins' own view of where they are.
-struct Scope<'a> {
-    store: &'a mut StoreOpaque,
-    instance: InstanceId,
+pub(super) struct Scope<'a> {
+    pub(super) store: &'a mut StoreOpaque,
+    pub(super) instance: InstanceId,
 }
 
 impl Scope<'_> {
     /// # Safety
     /// `vmctx` is the context of wasm code that has just called a builtin.
-    unsafe fn new<'a>(vmctx: *mut VmContextHeader) -> Scope<'a> {
+    pub(super) unsafe fn new<'a>(vmctx: *mut VmContextHeader) -> Scope<'a> {
         // SAFETY: the caller's promise; wasm code always has an instance.
         unsafe {
             Scope {
@@ -60,7 +64,7 @@ impl Scope<'_> {
 }
 
 #[cold]
-fn set_trap(store: &mut StoreOpaque, code: TrapCode) {
+pub(super) fn set_trap(store: &mut StoreOpaque, code: TrapCode) {
     let error = Error::new(code).with_backtrace(stack_backtrace());
     store.set_pending(Pending::Error(error));
 }

@@ -1,17 +1,18 @@
 //! External references: values of the host's that wasm holds, and when they go.
 //!
-//! Wasm sees a value's number. A value lives while wasm can reach it (a table, global or element
-//! segment holds its number) or the host holds it: handles that were obtained while no wasm was
-//! running keep it until their root scope ends, the store itself if there is none; handles obtained
-//! inside of a host function keep it until the outermost call returns, since nothing is collected
-//! before. Numbers are used again, so handles have a generation and are checked.
-//!
-//! Nothing is collected while wasm is on the stack: its frames hold numbers that nobody sees.
+//! Wasm sees a reference with the value's number in it (`abi/src/gc.rs`); the host's handles are these
+//! references. A value lives while wasm can reach it, as `gc/` finds out, or the host holds it:
+//! handles that were obtained while no wasm was running keep it until their root scope ends, the store
+//! itself if there is none; handles obtained inside of a host function keep it until the outermost
+//! call returns. Numbers are used again, so handles have a generation and are checked.
 
 use std::any::Any;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bimetal_abi::gc::reference;
+
+use super::gc::HostMarks;
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,8 +41,15 @@ struct Slot {
     generation: u32,
     /// The outermost root scope that holds it.
     held: AtomicU64,
+    /// Whether the host obtained it while wasm was running, and wasm has run since.
+    in_call: AtomicBool,
     /// What owned handles share.
     owner: Weak<()>,
+}
+
+/// The number of the value that a reference is to.
+fn number(handle: u32) -> Option<usize> {
+    (handle & reference::TAG_MASK == reference::HOST).then_some((handle >> 2) as usize)
 }
 
 impl Default for Externs {
@@ -60,7 +68,7 @@ impl Default for Externs {
 
 impl Externs {
     fn slot(&self, handle: u32, generation: u32) -> Option<&Slot> {
-        let slot = self.slots.get((handle as usize).checked_sub(1)?)?;
+        let slot = self.slots.get(number(handle)?)?;
         (slot.generation == generation && slot.value.is_some()).then_some(slot)
     }
 
@@ -98,37 +106,46 @@ impl Externs {
     }
 
     pub(crate) fn set_owner(&mut self, handle: u32, owner: Weak<()>) {
-        self.slots[handle as usize - 1].owner = owner;
+        self.slots[(handle >> 2) as usize].owner = owner;
     }
 
     pub(crate) fn owner(&self, handle: u32) -> &Weak<()> {
-        &self.slots[handle as usize - 1].owner
+        &self.slots[(handle >> 2) as usize].owner
+    }
+
+    /// Whether raw references are on their way between host and wasm.
+    pub(super) fn is_in_transit(&self) -> bool {
+        self.in_transit > 0
     }
 }
 
 impl StoreOpaque {
-    /// Keeps a host value for an externref: its handle, never 0, and generation.
+    /// Keeps a host value for an externref: the reference to it, and its generation.
     pub(crate) fn new_extern(&mut self, value: Box<dyn Any + Send + Sync>) -> Result<(u32, u32)> {
-        let handle = match self.externs.free.pop() {
-            Some(handle) => handle,
+        let number = match self.externs.free.pop() {
+            Some(number) => number,
             None => {
-                let handle = u32::try_from(self.externs.slots.len() + 1).map_err(|_| {
-                    Error::of(
+                let number = self.externs.slots.len();
+                if number > (u32::MAX >> 2) as usize {
+                    return Err(Error::of(
                         ErrorKind::Limit,
                         "this store holds too many external references",
-                    )
-                })?;
+                    ));
+                }
                 self.externs.slots.push(Slot {
                     value: None,
                     generation: 0,
                     held: AtomicU64::new(NOT_HELD),
+                    in_call: AtomicBool::new(false),
                     owner: Weak::new(),
                 });
-                handle
+                number as u32
             }
         };
+        self.host_value_born(number);
+        let handle = number << 2 | reference::HOST;
         self.externs.live += 1;
-        let slot = &mut self.externs.slots[handle as usize - 1];
+        let slot = &mut self.externs.slots[number as usize];
         slot.value = Some(value);
         let generation = slot.generation;
         self.obtain_extern(handle);
@@ -137,11 +154,12 @@ impl StoreOpaque {
 
     /// The generation of a handle that wasm gave to the host, which holds it from now on.
     pub(crate) fn obtain_extern(&self, handle: u32) -> u32 {
-        let Some(slot) = self.externs.slots.get((handle as usize).wrapping_sub(1)) else {
+        let Some(slot) = number(handle).and_then(|number| self.externs.slots.get(number)) else {
             return 0;
         };
-        if !self.is_running() {
-            self.externs.hold(slot);
+        match self.is_running() {
+            true => slot.in_call.store(true, Ordering::Relaxed),
+            false => self.externs.hold(slot),
         }
         slot.generation
     }
@@ -165,11 +183,13 @@ impl StoreOpaque {
         generation: u32,
     ) -> Option<&mut (dyn Any + Send + Sync)> {
         self.externs.slot(handle, generation)?;
-        self.externs.slots[handle as usize - 1].value.as_deref_mut()
+        self.externs.slots[(handle >> 2) as usize]
+            .value
+            .as_deref_mut()
     }
 
     /// Whether wasm of this store is on the stack.
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         // SAFETY: the context lives as long as the store, and its code is not running right now.
         unsafe { (*self.context().as_ptr()).entry_fp != 0 }
     }
@@ -183,37 +203,16 @@ impl StoreOpaque {
         }
     }
 
-    /// Drops the values that neither wasm nor the host can reach. Nothing while wasm is running.
-    #[cold]
-    pub(crate) fn collect(&mut self) {
-        if self.is_running() || self.externs.in_transit > 0 {
-            return;
-        }
-        let mut reached = vec![false; self.externs.slots.len()];
-        let mut reach = |raw: u64| {
-            // Null is 0.
-            if let Some(reached) = reached.get_mut((raw as usize).wrapping_sub(1)) {
-                *reached = true;
-            }
-        };
-        for table in self.tables.values().filter(|table| !table.holds_funcs()) {
-            table.raw().iter().copied().for_each(&mut reach);
-        }
-        for (id, global) in self.globals.iter() {
-            if global.ty.content == bimetal_wasm::ValType::EXTERNREF {
-                let [a, b, c, d, ..] = self.global_get(id);
-                reach(u64::from(u32::from_le_bytes([a, b, c, d])));
-            }
-        }
-        for instance in self.instances.values() {
-            instance.extern_elements().for_each(&mut reach);
-        }
-
+    /// Drops the values that neither wasm nor the host can reach. Wasm reaches those in `marks`.
+    pub(super) fn drop_externs(&mut self, marks: HostMarks) {
         let mut dropped = Vec::new();
+        let running = self.is_running();
         for (i, slot) in self.externs.slots.iter_mut().enumerate() {
             let held = slot.held.load(Ordering::Relaxed);
             let held = held == 0 || self.externs.scopes.contains(&held);
-            if reached[i] || held || slot.owner.strong_count() > 0 {
+            let in_call = slot.in_call.get_mut();
+            *in_call &= running;
+            if marks.has(i as u32) || held || *in_call || slot.owner.strong_count() > 0 {
                 continue;
             }
             let Some(value) = slot.value.take() else {
@@ -223,7 +222,7 @@ impl StoreOpaque {
             slot.held = AtomicU64::new(NOT_HELD);
             slot.owner = Weak::new();
             slot.generation = slot.generation.wrapping_add(1);
-            self.externs.free.push(i as u32 + 1);
+            self.externs.free.push(i as u32);
         }
         self.externs.live -= dropped.len();
         self.externs.next_collection = FEW.max(self.externs.live * 2);

@@ -9,7 +9,7 @@ use bimetal_abi::{
 };
 use bimetal_wasm::{
     ConstExpr, DataIndex, ElemIndex, ElementItems, EntityIndex, FuncIndex, GlobalIndex,
-    MemoryIndex, SegmentMode, TableIndex, TableInit,
+    MemoryIndex, SegmentMode, TableIndex, TableInit, ValType,
 };
 use cranelift_entity::{EntityRef, PrimaryMap, entity_impl};
 
@@ -18,7 +18,7 @@ use super::definition::Definition;
 use super::memory::{LinearMemory, MemoryId, range};
 use super::shared::SharedMemory;
 use super::storage::Zeroed;
-use super::store::{FuncPtr, Global, GlobalId, StoreOpaque};
+use super::store::{FuncPtr, Global, GlobalId, StoreOpaque, is_traced};
 use super::table::{Table, TableId};
 use crate::error::{Error, Result};
 use crate::module::Module;
@@ -139,14 +139,28 @@ impl InstanceData {
         self.exported_memory
     }
 
-    /// The raw external references in element segments.
-    pub(super) fn extern_elements(&self) -> impl Iterator<Item = u64> + '_ {
+    /// Shows where evaluated element segments have references that the collector follows.
+    pub(super) fn each_traced_element(&mut self, mut visit: impl FnMut(*mut u32)) {
         let segments = &self.module.wasm().elements;
-        let is_extern = |(index, _): &&(ElemIndex, Box<[u64]>)| {
-            segments[*index].ty == bimetal_wasm::RefType::EXTERNREF
-        };
-        let evaluated = self.elements.iter().filter(is_extern);
-        evaluated.flat_map(|(_, values)| values.iter().copied())
+        for (index, values) in &mut self.elements {
+            if is_traced(&ValType::Ref(segments[*index].ty)) {
+                for value in values.iter_mut() {
+                    // The reference is in the low half.
+                    visit(std::ptr::from_mut(value).cast());
+                }
+            }
+        }
+    }
+
+    /// The bytes of a data segment; none if it was dropped.
+    pub(super) fn data(&self, segment: DataIndex) -> &[u8] {
+        let wasm = self.module.wasm();
+        match wasm.data.get(segment) {
+            Some(present) if !self.dropped_data[segment.index()] => {
+                &wasm.bytes[present.range.clone()]
+            }
+            _ => &[],
+        }
     }
 
     /// The instance of a context.
@@ -172,8 +186,24 @@ impl StoreOpaque {
         &self.instances[id]
     }
 
+    /// Whether a segment has these elements.
+    pub(super) fn has_elements(
+        &self,
+        instance: InstanceId,
+        segment: ElemIndex,
+        start: u64,
+        len: u64,
+    ) -> Option<()> {
+        let data = &self.instances[instance];
+        let has = match data.dropped_elements[segment.index()] {
+            true => 0,
+            false => data.module.wasm().elements[segment].items.len(),
+        };
+        range(start, len, has).map(|_| ())
+    }
+
     /// The elements of a segment from `start`, checked.
-    fn segment_elements(
+    pub(super) fn segment_elements(
         &self,
         instance: InstanceId,
         segment: ElemIndex,
@@ -226,13 +256,7 @@ impl StoreOpaque {
         len: u64,
     ) -> Option<()> {
         let data = &self.instances[instance];
-        let wasm = data.module.wasm();
-        let bytes = match wasm.data.get(segment) {
-            Some(present) if !data.dropped_data[segment.index()] => {
-                &wasm.bytes[present.range.clone()]
-            }
-            _ => &[],
-        };
+        let bytes = data.data(segment);
         let from = &bytes[range(src, len, bytes.len())?];
         let memory = data.memories[memory];
         self.memories[memory].write(dst, from)

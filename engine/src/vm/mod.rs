@@ -25,6 +25,7 @@ mod contents;
 mod definition;
 mod externs;
 mod fiber;
+mod gc;
 mod host;
 mod host_async;
 mod image;
@@ -46,6 +47,10 @@ pub(crate) use call::{invoke, read_results, start, val_from_results};
 pub(crate) use code::{CodeSpace, ModuleCode};
 pub(crate) use contents::InitialContents;
 pub(crate) use fiber::OnFiber;
+pub use gc::GcStats;
+pub(crate) use gc::{HeapConfig, Spaces};
+#[allow(unused_imports, reason = "the API's types for references use them")]
+pub(crate) use gc::{OwnedRoot, RootHandle, ScopeStart};
 pub(crate) use host::{HostFunc, HostKind, val_into_raw};
 pub use host::{IntoFunc, WasmRet};
 pub use host_async::WasmTyList;

@@ -13,6 +13,7 @@ use super::allocator::TableStorage;
 use super::definition::Definition;
 use super::externs::Externs;
 use super::fiber::Current;
+use super::gc::{Roots, StoreHeap};
 use super::host::HostFuncInstance;
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::Metering;
@@ -80,6 +81,18 @@ impl FuncPtr {
 pub(crate) struct Global {
     pub(super) def: Definition<VmGlobal>,
     pub(super) ty: GlobalType,
+}
+
+/// Whether values of this type are references that the collector follows.
+pub(super) fn is_traced(ty: &bimetal_wasm::ValType) -> bool {
+    use bimetal_wasm::{HeapType, ValType};
+    match ty {
+        ValType::Ref(ty) => !matches!(
+            ty.heap,
+            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)
+        ),
+        _ => false,
+    }
 }
 
 #[cold]
@@ -151,6 +164,11 @@ pub struct StoreOpaque {
     pub(super) instances: PrimaryMap<InstanceId, InstanceData>,
     pub(super) host_funcs: Vec<HostFuncInstance>,
     pub(crate) externs: Externs,
+    pub(super) gc: StoreHeap,
+    pub(super) roots: Roots,
+    /// The globals that hold references for the collector, of those that it has looked at.
+    traced_globals: Vec<GlobalId>,
+    looked_at: usize,
     pending: Option<Pending>,
 }
 
@@ -179,6 +197,7 @@ impl StoreOpaque {
             gc_next: 0,
             gc_limit: 0,
             types: std::ptr::null(),
+            activation: std::ptr::null(),
         })));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,
@@ -207,6 +226,10 @@ impl StoreOpaque {
             instances: PrimaryMap::new(),
             host_funcs: Vec::new(),
             externs: Externs::default(),
+            gc: StoreHeap::default(),
+            roots: Roots::default(),
+            traced_globals: Vec::new(),
+            looked_at: 0,
             pending: None,
         }
     }
@@ -255,12 +278,18 @@ impl StoreOpaque {
         context: *mut VmStoreContext,
         request: Request,
     ) -> Result<bool> {
+        // SAFETY: the caller's promise; `enter` wrote a pointer to the whole store there.
+        unsafe { StoreOpaque::ask_limiter_of((*context).store.cast(), request) }
+    }
+
+    /// Asks the limiter of a store.
+    ///
+    /// # Safety
+    /// `store` is part of a whole store that the caller has exclusively, and no reference to any part
+    /// of it is in use.
+    pub(super) unsafe fn ask_limiter_of(store: *mut StoreOpaque, request: Request) -> Result<bool> {
         // SAFETY: the caller's promise; the function was made for the store's type.
-        unsafe {
-            let store = (*context).store;
-            let ask = (*store.cast::<StoreOpaque>()).ask_limiter;
-            ask(store, request)
-        }
+        unsafe { ((*store).ask_limiter)(store.cast(), request) }
     }
 
     /// Tells the call hook of the store in which wasm is running.
@@ -383,6 +412,17 @@ impl StoreOpaque {
         unsafe { (*self.globals[id].def.as_ptr()).bytes = bytes }
     }
 
+    /// Shows where each global has its reference, of those that the collector follows.
+    pub(super) fn each_traced_global(&mut self, mut visit: impl FnMut(*mut u32)) {
+        let new = self.globals.iter().skip(self.looked_at);
+        let traced = new.filter(|(_, global)| is_traced(&global.ty.content));
+        self.traced_globals.extend(traced.map(|(id, _)| id));
+        self.looked_at = self.globals.len();
+        for &id in &self.traced_globals {
+            visit(self.globals[id].def.as_ptr().cast());
+        }
+    }
+
     /// A funcref out of its raw form, as wasm of this store gave it.
     ///
     /// # Safety
@@ -403,6 +443,7 @@ impl Drop for StoreOpaque {
         }));
         self.globals.clear();
         self.free_instances();
+        self.free_heap();
         // SAFETY: both were leaked from boxes by `new`, and no code runs any more.
         unsafe {
             drop(Box::from_raw(self.host_caller.as_ptr()));

@@ -28,6 +28,9 @@ entity_impl!(TableId);
 /// No table grows past this many elements (the limit of the JavaScript embedding).
 pub(crate) const MAX_ELEMENTS: u64 = 10_000_000;
 
+/// What `VmTable::written` is if the table was written, but no reference in it is to a young object.
+const ONLY_OLD: u64 = 2;
+
 /// A table element out of its raw form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Element {
@@ -135,6 +138,27 @@ impl Table {
             self.ty.element.heap,
             HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)
         )
+    }
+
+    /// Shows where the references are that the collector follows: all, or those that may be young,
+    /// which there are none of in a table that was not written since that was so.
+    pub(super) fn each_traced(&mut self, all: bool, visit: &mut dyn FnMut(*mut u32) -> bool) {
+        let def = self.def.as_ptr();
+        // SAFETY: `def` is valid as long as the table, and wasm is not running.
+        let written = unsafe { (*def).written };
+        if self.holds_funcs() || written == 0 || (!all && written == ONLY_OLD) {
+            return;
+        }
+        let mut young = false;
+        for index in 0..self.length() {
+            // SAFETY: so many elements are initialized; the reference is in the low half.
+            let slot = unsafe { self.storage.elements.base().cast::<u64>().add(index) };
+            young |= visit(slot.cast());
+        }
+        if !all && !young {
+            // SAFETY: as above.
+            unsafe { (*def).written = ONLY_OLD };
+        }
     }
 
     /// An element in its raw form, as the table has it.

@@ -1,0 +1,105 @@
+//! What refers to objects from outside of the heap: a store's frames, tables, globals, segments, and
+//! the host's roots.
+
+use std::ptr;
+
+use super::super::activation::each_frame;
+use super::super::code::module_at;
+use super::super::store::StoreOpaque;
+
+/// Places outside of the heap with references to its objects.
+pub(super) trait RootSet {
+    /// Shows all of them, or at least those that may refer to young objects. What is shown says whether
+    /// there is a reference to a young object now.
+    fn each(&mut self, all: bool, visit: &mut dyn FnMut(*mut u32) -> bool);
+}
+
+/// Whether nothing may be collected while wasm is on the stack, since it is not known where its
+/// frames have references.
+pub(super) const fn frames_are_unknown() -> bool {
+    true
+}
+
+/// What is in a slot of a frame, by the return address: where stack maps were found before.
+#[derive(Debug)]
+pub(super) struct FrameCache {
+    /// By the hash of a return address: the address, and a part of `offsets`.
+    entries: Box<[(usize, u32, u32); 256]>,
+    offsets: Vec<u32>,
+}
+
+impl Default for FrameCache {
+    fn default() -> Self {
+        FrameCache {
+            entries: Box::new([(0, 0, 0); 256]),
+            offsets: Vec::new(),
+        }
+    }
+}
+
+impl FrameCache {
+    /// How far below its frame pointer the frame that `pc` returns to has live references.
+    #[inline]
+    fn slots(&mut self, pc: usize) -> &[u32] {
+        let hash = (pc.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) & 255;
+        let (known, start, end) = self.entries[hash];
+        if known == pc {
+            return &self.offsets[start as usize..end as usize];
+        }
+        self.look_up(hash, pc)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_up(&mut self, hash: usize, pc: usize) -> &[u32] {
+        if self.offsets.len() > 1 << 20 {
+            *self = FrameCache::default();
+        }
+        let start = self.offsets.len();
+        stack_map(pc, &mut self.offsets);
+        let end = self.offsets.len();
+        self.entries[hash] = (pc, start as u32, end as u32);
+        &self.offsets[start..end]
+    }
+}
+
+/// Adds the offsets of the stack map of a return address.
+fn stack_map(pc: usize, _offsets: &mut Vec<u32>) {
+    let _ = module_at(pc);
+}
+
+/// A store, as what has references; its heap is elsewhere meanwhile.
+pub(super) struct StoreRoots<'a> {
+    pub(super) store: &'a mut StoreOpaque,
+    pub(super) frames: &'a mut FrameCache,
+}
+
+impl RootSet for StoreRoots<'_> {
+    fn each(&mut self, all: bool, visit: &mut dyn FnMut(*mut u32) -> bool) {
+        let store = &mut *self.store;
+        let frames = &mut *self.frames;
+        let context = store.context().as_ptr();
+        if !frames_are_unknown() {
+            // SAFETY: wasm of this store has called us, or is not running.
+            unsafe {
+                each_frame(context, |fp, pc| {
+                    for &offset in frames.slots(pc) {
+                        visit(ptr::with_exposed_provenance_mut(fp - offset as usize));
+                    }
+                });
+            }
+        }
+        store.each_traced_global(|slot| {
+            visit(slot);
+        });
+        for table in store.tables.values_mut() {
+            table.each_traced(all, visit);
+        }
+        for instance in store.instances.values_mut() {
+            instance.each_traced_element(|slot| {
+                visit(slot);
+            });
+        }
+        store.roots.each(visit);
+    }
+}
