@@ -73,6 +73,7 @@ fn store_context() -> VmStoreContext {
         gc_next: 0,
         gc_limit: 0,
         types: ptr::null(),
+        activation: ptr::null(),
     }
 }
 
