@@ -166,6 +166,11 @@ pub fn is_traced(ty: &ValType, is_func: impl Fn(&RefType) -> bool) -> bool {
     matches!(ty, ValType::Ref(ty) if !is_function(ty, is_func))
 }
 
+/// [`is_traced`] of what is stored.
+pub fn is_traced_storage(ty: &StorageType, is_func: impl Fn(&RefType) -> bool) -> bool {
+    storage(ty, &is_func).1
+}
+
 /// Whether references of this type are function references. `is_func` is asked about concrete types.
 pub fn is_function(ty: &RefType, is_func: impl Fn(&RefType) -> bool) -> bool {
     match ty.heap {

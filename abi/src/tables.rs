@@ -10,8 +10,8 @@
 //! first other segment on they are copied, in their order, as the specification says.
 
 use bimetal_wasm::{
-    ConstOp, DefinedTableIndex, ElemIndex, ElementItems, ElementSegment, FuncIndex, HeapType,
-    Module, SegmentMode, TableIndex, TableInit,
+    ConstOp, DefinedTableIndex, ElemIndex, ElementItems, ElementSegment, FuncIndex, Module,
+    SegmentMode, TableIndex, TableInit,
 };
 use cranelift_entity::{EntityRef, PrimaryMap};
 
@@ -79,7 +79,7 @@ impl LazyTables {
         let target = module.num_imported_tables + table.index();
         let ty = &module.tables[TableIndex::new(target)];
         let possible = end <= ty.min
-            && matches!(ty.element.heap, HeapType::Func | HeapType::Concrete(_))
+            && module.is_func_ref(&ty.element)
             && module.table_init[table] == TableInit::Null
             && (0..segment.items.len()).all(|i| element(&segment.items, i).is_some());
         let runs = self.tables.get_mut(table)?;

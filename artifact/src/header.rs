@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ImageError;
 
 /// The version of the format itself: of the sections and what is in them.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// For whom an image was made. Written as JSON, so that `readelf -p .bimetal.header` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ pub struct FunctionCode {
     pub alignment: u32,
     /// Places in `bytes` to fill in; empty under `CallMode::Cell`.
     pub relocs: Vec<Reloc>,
-    /// What can trap or call, and where in the wasm that is.
+    /// What can trap or call, where in the wasm that is, and where references are meanwhile.
     pub sites: SiteTable,
 }
 

@@ -12,7 +12,9 @@ pub mod code;
 pub mod compiler;
 pub mod middleware;
 pub mod sites;
+pub mod stack_maps;
 pub mod target;
+mod varint;
 
 pub use code::{FunctionCode, Reloc, RelocKind, RelocTarget, TrampolineCode};
 pub use compiler::{
@@ -20,4 +22,5 @@ pub use compiler::{
     TrampolineKind, results_in_array,
 };
 pub use sites::{InlineNode, Site, SiteTable, SiteTableBuilder};
+pub use stack_maps::{StackMap, StackMapTable, StackMapTableBuilder, StackMaps};
 pub use target::{Arch, CpuFeatures, Target};

@@ -11,6 +11,9 @@
 use bimetal_abi::TrapCode;
 use bimetal_wasm::FuncIndex;
 
+use crate::stack_maps::StackMapTable;
+use crate::varint::{read_varint, write_varint};
+
 /// A function that was inlined, as a node of the tree of inlined calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InlineNode {
@@ -42,6 +45,8 @@ pub struct SiteTable {
     bytes: Box<[u8]>,
     /// The inlined functions.
     pub nodes: Box<[InlineNode]>,
+    /// Where references are at the calls.
+    pub stack_maps: StackMapTable,
 }
 
 /// Builds a [`SiteTable`].
@@ -84,6 +89,7 @@ impl SiteTableBuilder {
         let table = SiteTable {
             bytes: self.bytes.as_slice().into(),
             nodes: nodes.into(),
+            stack_maps: StackMapTable::default(),
         };
         self.bytes.clear();
         table
@@ -144,7 +150,10 @@ impl SiteTable {
                 ..site
             });
         }
-        Some(builder.finish([]))
+        Some(SiteTable {
+            stack_maps: self.stack_maps.clone(),
+            ..builder.finish([])
+        })
     }
 
     /// Appends the table's written form, which [`SiteTable::read`] reads.
@@ -155,6 +164,9 @@ impl SiteTable {
             write_varint(out, node.call_offset);
             write_varint(out, node.func.as_u32());
         }
+        let maps = self.stack_maps.as_bytes();
+        write_varint(out, maps.len() as u32);
+        out.extend_from_slice(maps);
         out.extend_from_slice(&self.bytes);
     }
 
@@ -174,37 +186,19 @@ impl SiteTable {
                 })
             })
             .collect::<Option<_>>()?;
+        let maps = read_varint(&mut bytes)? as usize;
+        let (maps, bytes) = bytes.split_at_checked(maps)?;
         Some(SiteTable {
             bytes: bytes.into(),
             nodes,
+            stack_maps: StackMapTable::from_bytes(maps),
         })
     }
 
     /// Size in bytes.
     pub fn size(&self) -> usize {
-        self.bytes.len() + size_of_val(&*self.nodes)
+        self.bytes.len() + size_of_val(&*self.nodes) + self.stack_maps.as_bytes().len()
     }
-}
-
-fn write_varint(bytes: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-fn read_varint(bytes: &mut &[u8]) -> Option<u32> {
-    let mut value = 0u32;
-    for shift in (0..35).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -245,11 +239,14 @@ mod tests {
             node: 1,
             wasm_offset: 77_000_000,
         });
-        let table = builder.finish([InlineNode {
+        let mut table = builder.finish([InlineNode {
             parent: 0,
             call_offset: 400,
             func: FuncIndex::from_u32(70_000),
         }]);
+        let mut maps = crate::StackMapTableBuilder::default();
+        maps.push(3, &mut vec![8, 16]);
+        table.stack_maps = maps.finish();
         let mut bytes = Vec::new();
         table.write(&mut bytes);
         assert_eq!(SiteTable::read(&bytes), Some(table));
@@ -286,6 +283,7 @@ mod tests {
         let table = SiteTable {
             bytes: vec![0xff; 40].into(),
             nodes: Box::new([]),
+            stack_maps: StackMapTable::default(),
         };
         assert_eq!(table.iter().count(), 0);
     }

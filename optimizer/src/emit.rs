@@ -9,7 +9,7 @@
 
 use bimetal_codegen::{
     CompileError, FunctionCode, InlineNode, Reloc, RelocKind, RelocTarget, Site, SiteTable,
-    SiteTableBuilder, TrampolineCode,
+    SiteTableBuilder, StackMapTable, StackMapTableBuilder, TrampolineCode,
 };
 use bimetal_wasm::FuncIndex;
 use cranelift_codegen::binemit;
@@ -45,6 +45,8 @@ pub(crate) struct Provenance<'a> {
 pub(crate) struct EmitScratch {
     sites: Vec<(u32, Option<bimetal_abi::TrapCode>)>,
     builder: SiteTableBuilder,
+    words: Vec<u32>,
+    maps: StackMapTableBuilder,
 }
 
 /// Runs Cranelift on `context.func`.
@@ -84,11 +86,13 @@ pub(crate) fn function(
         .iter()
         .map(|reloc| relocation(reloc, &context.func))
         .collect::<Result<_, _>>()?;
+    let mut side_table = sites(code, provenance, scratch);
+    side_table.stack_maps = stack_maps(code, scratch);
     Ok(FunctionCode {
         bytes: code.code_buffer().to_vec(),
         alignment: alignment(code, isa),
         relocs,
-        sites: sites(code, provenance, scratch),
+        sites: side_table,
     })
 }
 
@@ -157,7 +161,7 @@ fn relocation(reloc: &FinalizedMachReloc, func: &ir::Function) -> Result<Reloc, 
 
 /// All traps and return addresses of `code`.
 fn sites(code: &CompiledCode, provenance: &Provenance<'_>, scratch: &mut EmitScratch) -> SiteTable {
-    let EmitScratch { sites, builder } = scratch;
+    let EmitScratch { sites, builder, .. } = scratch;
     sites.clear();
     sites.extend(code.buffer.traps().iter().filter_map(|trap| {
         // A code that is none of ours guards what cannot happen; without an entry the runtime
@@ -182,6 +186,18 @@ fn sites(code: &CompiledCode, provenance: &Provenance<'_>, scratch: &mut EmitScr
         });
     }
     builder.finish(provenance.nodes)
+}
+
+/// Where references are at each call, from the frame pointer: what Cranelift counts from the stack
+/// pointer, it says how far away the frame pointer is.
+fn stack_maps(code: &CompiledCode, scratch: &mut EmitScratch) -> StackMapTable {
+    let EmitScratch { words, maps, .. } = scratch;
+    for (return_address, span, map) in code.buffer.user_stack_maps() {
+        words.clear();
+        words.extend(map.entries().map(|(_, above_sp)| span - above_sp));
+        maps.push(*return_address, words);
+    }
+    maps.finish()
 }
 
 fn location(

@@ -2,7 +2,7 @@
 
 use bimetal_abi::{Builtin, BuiltinReturn, BuiltinType};
 use bimetal_codegen::CompileError;
-use bimetal_wasm::{FuncType, HeapType, ValType};
+use bimetal_wasm::{FuncType, HeapType, Module, ValType};
 use cranelift_codegen::ir::{AbiParam, ArgumentPurpose, Signature, Type, types};
 use cranelift_codegen::isa::CallConv;
 
@@ -14,9 +14,13 @@ pub(crate) const POINTER: Type = types::I64;
 /// The type in which values of a wasm type cross blocks and calls.
 ///
 /// # Errors
-/// [`CompileError::Unsupported`] for references of later proposals, and for vectors on a target
-/// without them.
-pub(crate) fn value_type(isa: &Isa, ty: ValType) -> Result<Type, CompileError> {
+/// [`CompileError::Unsupported`] for vectors on a target without them, and for types of a module
+/// where there is none: whoever has no module says `anyref` or `funcref`.
+pub(crate) fn value_type(
+    isa: &Isa,
+    module: Option<&Module>,
+    ty: ValType,
+) -> Result<Type, CompileError> {
     Ok(match ty {
         ValType::I32 => types::I32,
         ValType::I64 => types::I64,
@@ -29,10 +33,13 @@ pub(crate) fn value_type(isa: &Isa, ty: ValType) -> Result<Type, CompileError> {
                 isa.arch
             )));
         }
-        ValType::Ref(ty) => match ty.heap {
-            HeapType::Func | HeapType::NoFunc => POINTER,
-            HeapType::Extern | HeapType::NoExtern => types::I32,
-            _ => return Err(CompileError::Unsupported(format!("values of type {ty}"))),
+        ValType::Ref(ty) => match (ty.heap, module) {
+            (HeapType::Func | HeapType::NoFunc, _) => POINTER,
+            (HeapType::Concrete(_), None) => {
+                return Err(CompileError::Unsupported(format!("values of type {ty}")));
+            }
+            (HeapType::Concrete(_), Some(module)) if module.is_func_ref(&ty) => POINTER,
+            _ => types::I32,
         },
     })
 }
@@ -41,7 +48,11 @@ pub(crate) fn value_type(isa: &Isa, ty: ValType) -> Result<Type, CompileError> {
 ///
 /// # Errors
 /// As for [`value_type`].
-pub(crate) fn wasm(isa: &Isa, ty: &FuncType) -> Result<Signature, CompileError> {
+pub(crate) fn wasm(
+    isa: &Isa,
+    module: Option<&Module>,
+    ty: &FuncType,
+) -> Result<Signature, CompileError> {
     let mut signature = Signature::new(CallConv::Tail);
     signature.params.reserve_exact(ty.params().len() + 2);
     signature
@@ -51,13 +62,13 @@ pub(crate) fn wasm(isa: &Isa, ty: &FuncType) -> Result<Signature, CompileError> 
     for &param in ty.params() {
         signature
             .params
-            .push(AbiParam::new(value_type(isa, param)?));
+            .push(AbiParam::new(value_type(isa, module, param)?));
     }
     signature.returns.reserve_exact(ty.results().len());
     for &result in ty.results() {
         signature
             .returns
-            .push(AbiParam::new(value_type(isa, result)?));
+            .push(AbiParam::new(value_type(isa, module, result)?));
     }
     Ok(signature)
 }

@@ -43,7 +43,7 @@ fn host_to_wasm(isa: &Isa, ty: &FuncType, func: &mut Function) -> Result<(), Com
     func.signature = Signature::new(CallConv::SystemV);
     func.signature.params = vec![AbiParam::new(POINTER); 4];
     func.signature.returns = vec![AbiParam::new(types::I64)];
-    let callee_signature = signature::wasm(isa, ty)?;
+    let callee_signature = signature::wasm(isa, None, ty)?;
     let results: Vec<Type> = callee_signature
         .returns
         .iter()
@@ -122,7 +122,7 @@ fn wasm_to_native(
     hooked: bool,
     func: &mut Function,
 ) -> Result<(), CompileError> {
-    func.signature = signature::wasm(isa, ty)?;
+    func.signature = signature::wasm(isa, None, ty)?;
     let mut b = Builder::new(func);
     let params = b.params();
     let (host, caller) = (params[0], params[1]);
@@ -138,7 +138,7 @@ fn wasm_to_native(
                 b.store_raw(param, value, slot, 0);
                 native.pass_typed(isa, slot, POINTER);
             }
-            _ => native.pass_typed(isa, value, signature::value_type(isa, param)?),
+            _ => native.pass_typed(isa, value, signature::value_type(isa, None, param)?),
         }
     }
     let rets = if results_in_array(ty) {
@@ -155,7 +155,7 @@ fn wasm_to_native(
             results.push(b.load_raw(isa, result, rets, i)?);
         }
     } else if let [result] = ty.results() {
-        results.push(match signature::value_type(isa, *result)? {
+        results.push(match signature::value_type(isa, None, *result)? {
             types::I64 => value,
             types::I32 => b.cur.ins().ireduce(types::I32, value),
             types::F32 => {
@@ -176,7 +176,7 @@ fn wasm_to_array(
     hooked: bool,
     func: &mut Function,
 ) -> Result<(), CompileError> {
-    func.signature = signature::wasm(isa, ty)?;
+    func.signature = signature::wasm(isa, None, ty)?;
     let mut b = Builder::new(func);
     let params = b.params();
     let (host, caller) = (params[0], params[1]);
@@ -337,7 +337,7 @@ impl<'a> Builder<'a> {
         array: Value,
         index: usize,
     ) -> Result<Value, CompileError> {
-        let clif = signature::value_type(isa, ty)?;
+        let clif = signature::value_type(isa, None, ty)?;
         let offset = index as i32 * ValRaw::SIZE as i32;
         Ok(self.cur.ins().load(clif, raw_flags(ty), array, offset))
     }

@@ -18,7 +18,7 @@ use bimetal_codegen::ModuleEnv;
 use bimetal_wasm::FuncType;
 use cranelift_entity::EntityRef;
 
-use crate::graph::{Block, Edge, Effects, Graph, Imm, Inst, Op, Type, Value, ValueDef};
+use crate::graph::{Block, Edge, Effects, Graph, Imm, Inst, Op, Value, ValueDef};
 
 use dominance::Dominance;
 
@@ -199,11 +199,13 @@ impl Verifier<'_> {
             .params(graph.entry())
             .iter()
             .map(|&v| Some(graph.ty(v)));
-        if !params.eq(signature.params().iter().map(|&ty| Type::from_wasm(ty))) {
+        let convert = |&ty| types::converted(self.env, ty);
+        if !params.eq(signature.params().iter().map(convert)) {
             self.error(|| format!("the entry's parameters are not those of {signature}"));
         }
         let results = graph.results.iter().map(|&ty| Some(ty));
-        if !results.eq(signature.results().iter().map(|&ty| Type::from_wasm(ty))) {
+        let convert = |&ty| types::converted(self.env, ty);
+        if !results.eq(signature.results().iter().map(convert)) {
             self.error(|| format!("the graph's results are not those of {signature}"));
         }
     }

@@ -161,6 +161,11 @@ fn a_function_per_instruction(wanted: impl Fn(Op) -> bool) -> String {
 fn is_wasm(op: Op) -> bool {
     // What a program cannot say itself, and what depends on a type that is not in the table.
     let ours = op.name().starts_with("interrupt.") || op.name().starts_with("fuel.");
+    let is_ref = |slot: &Slot| matches!(slot, Slot::AnyRef | Slot::ExternRef | Slot::Ref);
+    let info = op.info();
+    if info.operands.iter().chain(info.results).any(is_ref) || op == Op::RefAsNonNull {
+        return false;
+    }
     !op.is_terminator() && !ours && !matches!(op, Op::RefIsNull | Op::RefNull)
 }
 
@@ -487,5 +492,61 @@ fn an_indirect_call_checks_bounds_null_and_type() {
             @0000                               return
             }
         "#]],
+    );
+}
+
+/// Each instruction of typed references and objects, with operands of all kinds of fields.
+const OBJECTS: &str = include_str!("objects.wat");
+
+#[test]
+fn typed_references_and_objects() {
+    compiles_everywhere(OBJECTS);
+}
+
+/// For each function of a module: its maps, and how many of its calls have none.
+fn maps(text: &str) -> Vec<Vec<Vec<u32>>> {
+    let optimizer = optimizer(&targets()[0], OptLevel::Full);
+    let codes = compile(&optimizer, &env(text, &Tunables::default()));
+    let maps = |code: &FunctionCode| -> Vec<Vec<u32>> {
+        let maps = code.sites.stack_maps.iter();
+        maps.inspect(|map| assert!(code.sites.call_at(map.code_offset).is_some()))
+            .map(|map| map.below_fp)
+            .collect()
+    };
+    codes.iter().map(maps).collect()
+}
+
+#[test]
+fn what_lives_across_calls_is_in_stack_maps() {
+    let text = |body: &str| {
+        format!(
+            "(module (import \"\" \"f\" (func $f)) (import \"\" \"g\" (func $g (result externref)))
+            (type $t (struct (field anyref)))
+            (func (param externref anyref i32) (result externref) {body}))"
+        )
+    };
+    let sizes = |body: &str| -> Vec<usize> { maps(&text(body))[0].iter().map(Vec::len).collect() };
+    assert_eq!(sizes("(call $f) (local.get 0)"), [1]);
+    assert_eq!(sizes("(local.get 0) (drop (call $g))"), [1]);
+    assert_eq!(sizes("(drop (local.get 0)) (call $f) (call $g)"), [0; 0]);
+    assert_eq!(
+        sizes("(local.set 0 (call $g)) (call $f) (drop (local.get 1)) (call $f) (local.get 0)"),
+        [1, 1]
+    );
+    // An operand of an allocation is used after the collector has run.
+    let cold =
+        sizes("(drop (struct.get $t 0 (struct.new $t (local.get 1)))) (call $f) (local.get 0)");
+    assert_eq!(cold, [1, 2]);
+    // What does not live at the same time shares a slot.
+    let shared = maps(&text(
+        "(call $f) (drop (struct.get $t 0 (struct.new $t (local.get 1))))
+         (local.set 0 (call $g)) (call $f) (local.get 0)",
+    ));
+    let all: std::collections::BTreeSet<u32> = shared[0].iter().flatten().copied().collect();
+    assert_eq!(all.len(), 1, "{shared:?}");
+    // Values of loops.
+    assert_eq!(
+        sizes("(loop (call $f) (br_if 0 (local.get 2))) (local.get 0)"),
+        [1]
     );
 }

@@ -17,7 +17,7 @@ pub mod types {
 }
 
 use crate::module::Module;
-use crate::types::{DefinedFuncIndex, HeapType, ValType};
+use crate::types::{DefinedFuncIndex, HeapType, RefType, ValType};
 
 impl Module {
     /// A reader of a defined function's body, whose positions are offsets in the binary.
@@ -44,6 +44,11 @@ impl Module {
 /// The value type that the decoder gave; `None` for one of a proposal that is missing.
 pub fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
     crate::convert::val_type(ty).ok()
+}
+
+/// The reference type that the decoder gave; `None` for one of a proposal that is missing.
+pub fn ref_type(ty: wasmparser::RefType) -> Option<RefType> {
+    crate::convert::ref_type(ty).ok()
 }
 
 /// The heap type that the decoder gave; `None` for one of a proposal that is missing.

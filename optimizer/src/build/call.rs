@@ -45,6 +45,22 @@ impl<'a> Builder<'a> {
         self.emit_tail_call(Op::ReturnCallIndirect, ty.params().len() + 1, imm)
     }
 
+    pub(super) fn call_ref(&mut self, ty: u32) -> Result<()> {
+        let index = TypeIndex::from_u32(ty);
+        let ty = self.env.module.func_type_at(index);
+        self.emit_call(Op::CallRef, ty, 1, Imm::Type(index))
+    }
+
+    pub(super) fn return_call_ref(&mut self, ty: u32) -> Result<()> {
+        if self.body.exit == Exit::Continue {
+            self.call_ref(ty)?;
+            return self.return_();
+        }
+        let index = TypeIndex::from_u32(ty);
+        let ty = self.env.module.func_type_at(index);
+        self.emit_tail_call(Op::ReturnCallRef, ty.params().len() + 1, Imm::Type(index))
+    }
+
     /// A call in whose place the function is gone.
     fn emit_tail_call(&mut self, op: Op, operands: usize, imm: Imm) -> Result<()> {
         let start = self.top(operands)?;
@@ -67,7 +83,7 @@ impl<'a> Builder<'a> {
         let start = self.top(operands)?;
         self.types.clear();
         for &result in ty.results() {
-            self.types.push(value_type(result)?);
+            self.types.push(value_type(self.env, result));
         }
         if operands > 3 {
             self.ssa.charge(operands);

@@ -9,7 +9,7 @@ use bimetal_wasm::body::{self, BlockType, BrTable};
 use bimetal_wasm::{TypeIndex, ValType};
 use cranelift_entity::packed_option::PackedOption;
 
-use crate::graph::{Block, Edge, Hint, Inst, Op};
+use crate::graph::{Block, Edge, Hint, Inst, Op, Value};
 
 use super::{Builder, Exit, Imm, Result, bug, value_type};
 
@@ -156,7 +156,7 @@ impl<'a> Builder<'a> {
         let site = self.site();
         self.graph.block_mut(header).loop_site = site.into();
         for (i, &ty) in self.param_types(signature).iter().enumerate() {
-            self.stack[height + i] = self.graph.append_param(header, value_type(ty)?);
+            self.stack[height + i] = self.graph.append_param(header, value_type(self.env, ty));
         }
         self.enter_loop();
         Ok(())
@@ -285,7 +285,7 @@ impl<'a> Builder<'a> {
                     Signature::Func(ty) => self.env.module.func_type_at(ty).results(),
                 };
                 for &ty in types {
-                    let param = self.graph.append_param(target, value_type(ty)?);
+                    let param = self.graph.append_param(target, value_type(self.env, ty));
                     self.stack.push(param);
                 }
             }
@@ -307,7 +307,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Ends the current block with an instruction that has no edges yet.
-    fn terminate(&mut self, op: Op, args: &[crate::graph::Value], imm: Imm) -> Inst {
+    fn terminate(&mut self, op: Op, args: &[Value], imm: Imm) -> Inst {
         self.charge_pending();
         self.graph.push_inst(self.block, op, args, imm, None, &[])
     }
@@ -353,15 +353,27 @@ impl<'a> Builder<'a> {
 
     pub(super) fn br_if(&mut self, depth: u32) -> Result<()> {
         let condition = self.pop()?;
+        self.br_on(depth, condition, true)?;
+        Ok(())
+    }
+
+    /// A branch that goes to `depth` if `condition` is what `taken` says, and on otherwise, with
+    /// the operands that are there now.
+    pub(super) fn br_on(&mut self, depth: u32, condition: Value, taken: bool) -> Result<Inst> {
         let (frame, start) = self.branch(depth)?;
         let target = self.target(frame);
         let next = self.graph.make_block();
         let inst = self.terminate(Op::BranchIf, &[condition], Imm::Hint(Hint::Unknown));
-        self.edge(inst, target, start);
-        self.edge(inst, next, self.stack.len());
+        if taken {
+            self.edge(inst, target, start);
+            self.edge(inst, next, self.stack.len());
+        } else {
+            self.edge(inst, next, self.stack.len());
+            self.edge(inst, target, start);
+        }
         self.ssa.set_single(next, self.block);
         self.start_block(next);
-        Ok(())
+        Ok(inst)
     }
 
     pub(super) fn br_table(&mut self, table: &BrTable<'_>) -> Result<()> {

@@ -19,6 +19,7 @@
 mod atomic;
 mod call;
 mod control;
+mod gc;
 mod locals;
 mod memory;
 mod metering;
@@ -36,7 +37,7 @@ use bimetal_codegen::{CompileError, ModuleEnv};
 use bimetal_wasm::body::{self, Operator, OperatorsReader, OperatorsReaderAllocations};
 use bimetal_wasm::{DefinedFuncIndex, FuncType, ValType};
 
-use crate::graph::{Block, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
+use crate::graph::{Block, Effects, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
 use control::Frame;
 use locals::{Ssa, Var};
 use metering::Fuel;
@@ -115,12 +116,12 @@ pub fn build(
     let module = &*env.module;
     let ty = module.func_type(module.func_index(func));
     for &result in ty.results() {
-        graph.results.push(value_type(result)?);
+        graph.results.push(value_type(env, result));
     }
     let mut params = take(&mut scratch.params);
     params.clear();
     for &param in ty.params() {
-        params.push(graph.append_param(entry, value_type(param)?));
+        params.push(graph.append_param(entry, value_type(env, param)));
     }
     let mut builder = Builder::new(env, graph, scratch, entry);
     builder.offset = u32::try_from(module.bodies[func].range.start).unwrap_or(u32::MAX);
@@ -202,8 +203,8 @@ struct Builder<'a> {
     body: BodyState,
 }
 
-fn value_type(ty: ValType) -> Result<Type> {
-    Type::from_wasm(ty).ok_or_else(|| CompileError::Unsupported(format!("the type {ty}")))
+fn value_type(env: &ModuleEnv, ty: ValType) -> Type {
+    Type::from_wasm(ty, &env.module)
 }
 
 fn bug(what: &str) -> CompileError {
@@ -259,7 +260,8 @@ impl<'a> Builder<'a> {
         self.params(ty, body)?;
         for run in reader.get_locals_reader().map_err(malformed)? {
             let (count, ty) = run.map_err(malformed)?;
-            let ty = value_type(body::val_type(ty).ok_or_else(|| bug("a local's type"))?)?;
+            let ty = body::val_type(ty).ok_or_else(|| bug("a local's type"))?;
+            let ty = value_type(self.env, ty);
             let first = self.ssa.declare(count, ty);
             if body.exit == Exit::Continue {
                 // In the root a local that was never assigned is found to be so at the start of
@@ -269,7 +271,7 @@ impl<'a> Builder<'a> {
             }
         }
         for &ty in instrumented.iter().flat_map(InstrumentedBody::locals) {
-            let ty = value_type(ty)?;
+            let ty = value_type(self.env, ty);
             let var = self.ssa.declare(1, ty);
             let zero = self.ssa.zero_of(self.graph, ty);
             self.ssa.set(var, zero);
@@ -358,7 +360,7 @@ impl<'a> Builder<'a> {
 
     fn params(&mut self, ty: &FuncType, body: &BodyEnv<'_>) -> Result<()> {
         for (&ty, &value) in ty.params().iter().zip(body.params) {
-            let var = self.ssa.declare(1, value_type(ty)?);
+            let var = self.ssa.declare(1, value_type(self.env, ty));
             self.ssa.set(var, value);
         }
         Ok(())
@@ -431,6 +433,8 @@ impl<'a> Builder<'a> {
                 type_index,
                 table_index,
             } => self.return_call_indirect(*type_index, *table_index)?,
+            Operator::CallRef { type_index } => self.call_ref(*type_index)?,
+            Operator::ReturnCallRef { type_index } => self.return_call_ref(*type_index)?,
             Operator::GlobalGet { global_index } => self.global_get(*global_index)?,
             Operator::GlobalSet { global_index } => self.global_set(*global_index)?,
             _ => return self.family(operator),
@@ -450,7 +454,8 @@ impl<'a> Builder<'a> {
             || self.simd_operator(operator)?
             || self.wide_operator(operator)?
             || self.table_operator(operator)?
-            || self.reference_operator(operator)?;
+            || self.reference_operator(operator)?
+            || self.gc_operator(operator)?;
         if done {
             return Ok(());
         }
@@ -496,7 +501,8 @@ impl<'a> Builder<'a> {
     fn emit(&mut self, op: Op, operands: usize, imm: Imm, result: Option<Type>) -> Result<()> {
         let start = self.top(operands)?;
         let effects = op.effects();
-        let site = (!effects.is_removable()).then(|| self.site());
+        let fails = !effects.is_removable() || effects.contains(Effects::COLLECTS);
+        let site = fails.then(|| self.site());
         let args = &self.stack[start..];
         let inst = self
             .graph

@@ -13,7 +13,10 @@ impl Builder<'_> {
         match operator {
             Operator::TableGet { table } => {
                 let table = TableIndex::from_u32(*table);
-                let ty = value_type(ValType::Ref(self.env.module.tables[table].element))?;
+                let ty = value_type(
+                    self.env,
+                    ValType::Ref(self.env.module.tables[table].element),
+                );
                 self.emit(Op::TableGet, 1, Imm::Table(table), Some(ty))?;
             }
             Operator::TableSet { table } => {
@@ -62,7 +65,7 @@ impl Builder<'_> {
 
     pub(super) fn global_get(&mut self, index: u32) -> Result<()> {
         let global = GlobalIndex::from_u32(index);
-        let ty = value_type(self.env.module.globals[global].content)?;
+        let ty = value_type(self.env, self.env.module.globals[global].content);
         self.emit(Op::GlobalGet, 0, Imm::Global(global), Some(ty))
     }
 

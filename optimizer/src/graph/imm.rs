@@ -2,7 +2,7 @@
 
 use bimetal_abi::TrapCode;
 use bimetal_wasm::{
-    DataIndex, ElemIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex, TypeIndex,
+    DataIndex, ElemIndex, FuncIndex, GlobalIndex, MemoryIndex, RefType, TableIndex, TypeIndex,
 };
 
 use crate::graph::entities::{Constant, JumpTable};
@@ -92,6 +92,43 @@ pub enum Imm {
         /// The table.
         table: TableIndex,
     },
+    /// What is called, made or accessed: `call_ref`, `struct.new`, `array.get` …
+    Type(TypeIndex),
+    /// A field of a struct.
+    Field {
+        /// The struct's type.
+        ty: TypeIndex,
+        /// From 0.
+        field: u32,
+    },
+    /// `array.new_data`, `array.init_data`.
+    TypeData {
+        /// The array's type.
+        ty: TypeIndex,
+        /// Source.
+        data: DataIndex,
+    },
+    /// `array.new_elem`, `array.init_elem`.
+    TypeElem {
+        /// The array's type.
+        ty: TypeIndex,
+        /// Source.
+        elem: ElemIndex,
+    },
+    /// `array.copy`.
+    TypePair {
+        /// The destination's type.
+        dst: TypeIndex,
+        /// The source's type.
+        src: TypeIndex,
+    },
+    /// `ref.test`, `ref.cast`.
+    Cast {
+        /// The type asked for.
+        to: RefType,
+        /// What is known of the operand.
+        from: RefType,
+    },
     /// `branch_if`: how often it goes to the first edge.
     Hint(Hint),
     /// `br_table`: which edge an index takes.
@@ -135,6 +172,12 @@ impl Imm {
             Imm::Global(_) => ImmKind::Global,
             Imm::Func(_) => ImmKind::Func,
             Imm::CallIndirect { .. } => ImmKind::CallIndirect,
+            Imm::Type(_) => ImmKind::Type,
+            Imm::Field { .. } => ImmKind::Field,
+            Imm::TypeData { .. } => ImmKind::TypeData,
+            Imm::TypeElem { .. } => ImmKind::TypeElem,
+            Imm::TypePair { .. } => ImmKind::TypePair,
+            Imm::Cast { .. } => ImmKind::Cast,
             Imm::Hint(_) => ImmKind::Hint,
             Imm::JumpTable(_) => ImmKind::JumpTable,
             Imm::Trap(_) => ImmKind::Trap,

@@ -7,8 +7,8 @@
 //! immediate column names an [`ImmKind`]; the effect column a constant of [`Effects`].
 //!
 //! What has no line yet and is to get one with its proposal: calls with an exceptional edge (a
-//! call that is a terminator), `call_ref`, struct and array instructions, and guards of
-//! speculative inlining. `Op` is `u16` and [`Effects`] is `u32` so that they fit.
+//! call that is a terminator), and guards of speculative inlining. `Op` is `u16` and [`Effects`] is
+//! `u32` so that they fit.
 
 use std::fmt;
 
@@ -184,6 +184,38 @@ macro_rules! for_each_op {
             RefNull "ref.null" [] [T] None PURE;
             RefIsNull "ref.is_null" [Ref] [I32] None PURE;
             RefFunc "ref.func" [] [FuncRef] Func PURE;
+            RefAsNonNull "ref.as_non_null" [T] [T] None TRAPS;
+            RefEq "ref.eq" [AnyRef AnyRef] [I32] None COMMUTES;
+            RefTest "ref.test" [Ref] [I32] Cast PURE;
+            RefCast "ref.cast" [T] [T] Cast TRAPS;
+            RefI31 "ref.i31" [I32] [AnyRef] None PURE;
+            I31GetS "i31.get_s" [AnyRef] [I32] None TRAPS;
+            I31GetU "i31.get_u" [AnyRef] [I32] None TRAPS;
+            AnyConvertExtern "any.convert_extern" [ExternRef] [AnyRef] None PURE;
+            ExternConvertAny "extern.convert_any" [AnyRef] [ExternRef] None PURE;
+
+            // Structs and arrays. `T` is what the field or element is, `i32` if it is packed. A
+            // length never changes.
+            StructNew "struct.new" [Rest] [AnyRef] Type ALLOC;
+            StructNewDefault "struct.new_default" [] [AnyRef] Type ALLOC;
+            StructGet "struct.get" [AnyRef] [T] Field HEAP_LOAD;
+            StructGetS "struct.get_s" [AnyRef] [I32] Field HEAP_LOAD;
+            StructGetU "struct.get_u" [AnyRef] [I32] Field HEAP_LOAD;
+            StructSet "struct.set" [AnyRef T] [] Field HEAP_STORE;
+            ArrayNew "array.new" [T I32] [AnyRef] Type ALLOC_TRAPS;
+            ArrayNewDefault "array.new_default" [I32] [AnyRef] Type ALLOC_TRAPS;
+            ArrayNewFixed "array.new_fixed" [Rest] [AnyRef] Type ALLOC;
+            ArrayNewData "array.new_data" [I32 I32] [AnyRef] TypeData ALLOC_SEGMENT;
+            ArrayNewElem "array.new_elem" [I32 I32] [AnyRef] TypeElem ALLOC_SEGMENT;
+            ArrayGet "array.get" [AnyRef I32] [T] Type HEAP_LOAD;
+            ArrayGetS "array.get_s" [AnyRef I32] [I32] Type HEAP_LOAD;
+            ArrayGetU "array.get_u" [AnyRef I32] [I32] Type HEAP_LOAD;
+            ArraySet "array.set" [AnyRef I32 T] [] Type HEAP_STORE;
+            ArrayLen "array.len" [AnyRef] [I32] None TRAPS;
+            ArrayFill "array.fill" [AnyRef I32 T I32] [] Type HEAP_STORE;
+            ArrayCopy "array.copy" [AnyRef I32 AnyRef I32 I32] [] TypePair HEAP_COPY;
+            ArrayInitData "array.init_data" [AnyRef I32 I32 I32] [] TypeData HEAP_SEGMENT;
+            ArrayInitElem "array.init_elem" [AnyRef I32 I32 I32] [] TypeElem HEAP_SEGMENT;
 
             // Memory.
             I32Load "i32.load" [Addr] [I32] Mem LOAD;
@@ -321,9 +353,11 @@ macro_rules! for_each_op {
             GlobalGet "global.get" [] [T] Global READS_GLOBAL;
             GlobalSet "global.set" [T] [] Global WRITES_GLOBAL;
 
-            // Calls. `call_indirect` takes the callee's table index after the arguments.
+            // Calls. `call_indirect` takes the callee's table index after the arguments, `call_ref`
+            // the callee.
             Call "call" [Rest] [Rest] Func CALL;
             CallIndirect "call_indirect" [Rest TableAddr] [Rest] CallIndirect CALL;
+            CallRef "call_ref" [Rest FuncRef] [Rest] Type CALL;
 
             // Vectors: whole.
             I8x16Swizzle "i8x16.swizzle" [V128 V128] [V128] None PURE;
@@ -575,10 +609,10 @@ macro_rules! for_each_op {
 
             // The store's claims on a program; not in the program itself. `fuel.check` gives the
             // fuel there is afterwards.
-            InterruptCheck "interrupt.check" [] [] None CALL;
+            InterruptCheck "interrupt.check" [] [] None INTERRUPT;
             FuelGet "fuel.get" [] [I64] None READS_FUEL;
             FuelSet "fuel.set" [I64] [] None WRITES_FUEL;
-            FuelCheck "fuel.check" [I64] [I64] None CALL;
+            FuelCheck "fuel.check" [I64] [I64] None INTERRUPT;
 
             // Terminators.
             Jump "jump" [] [] None TERMINATOR;
@@ -587,6 +621,7 @@ macro_rules! for_each_op {
             Return "return" [Rest] [] None TERMINATOR;
             ReturnCall "return_call" [Rest] [] Func TAIL_CALL;
             ReturnCallIndirect "return_call_indirect" [Rest TableAddr] [] CallIndirect TAIL_CALL;
+            ReturnCallRef "return_call_ref" [Rest FuncRef] [] Type TAIL_CALL;
             Unreachable "unreachable" [] [] Trap TERMINATOR_TRAPS;
         }
     };
@@ -607,10 +642,14 @@ pub enum Slot {
     V128,
     /// `funcref`.
     FuncRef,
+    /// `externref`.
+    ExternRef,
+    /// `anyref`.
+    AnyRef,
     /// A reference of any type.
     Ref,
-    /// Any type, the same wherever it stands in one instruction; for table and global
-    /// instructions that of the element or content.
+    /// Any type, the same wherever it stands in one instruction; for table, global, struct and
+    /// array instructions that of the element, content or field.
     T,
     /// The index type of the memory: `i32`, or `i64` for a 64-bit memory. Of the two memories of
     /// `memory.copy`, the destination for the first operand, the source for the second, and
@@ -632,6 +671,8 @@ impl Slot {
             Slot::F64 => Some(Type::F64),
             Slot::V128 => Some(Type::V128),
             Slot::FuncRef => Some(Type::FuncRef),
+            Slot::ExternRef => Some(Type::ExternRef),
+            Slot::AnyRef => Some(Type::AnyRef),
             Slot::Ref | Slot::T | Slot::Addr | Slot::TableAddr | Slot::Rest => None,
         }
     }
@@ -662,6 +703,12 @@ pub enum ImmKind {
     Global,
     Func,
     CallIndirect,
+    Type,
+    Field,
+    TypeData,
+    TypeElem,
+    TypePair,
+    Cast,
     Hint,
     JumpTable,
     Trap,
@@ -670,8 +717,9 @@ pub enum ImmKind {
 bitflags! {
     /// What an op may do beyond computing its results, and the algebra that holds for it.
     ///
-    /// *Which* memory, table or global is in the immediate: see
-    /// [`Imm::memory`](crate::graph::Imm::memory) and its kin.
+    /// *Which* memory, table, global, field or type of array is in the immediate: see
+    /// [`Imm::memory`](crate::graph::Imm::memory) and its kin. Fields of a type and those of its
+    /// subtypes are the same, other types' fields never are.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Effects: u32 {
         /// Reads a memory's bytes.
@@ -712,6 +760,9 @@ bitflags! {
         const READS_FUEL = 1 << 17;
         /// Writes the store's fuel.
         const WRITES_FUEL = 1 << 18;
+        /// The garbage collector may run, and move objects. An instruction without
+        /// [`Self::CAN_TRAP`] that has this can fail, but only for want of memory.
+        const COLLECTS = 1 << 19;
 
         /// Nothing.
         const PURE = 0;
@@ -759,7 +810,25 @@ bitflags! {
             | Self::READS_HEAP.bits() | Self::WRITES_HEAP.bits()
             | Self::READS_SEGMENT.bits() | Self::WRITES_SEGMENT.bits()
             | Self::READS_FUEL.bits() | Self::WRITES_FUEL.bits()
-            | Self::CAN_TRAP.bits() | Self::CAN_CALL.bits() | Self::SAFEPOINT.bits();
+            | Self::CAN_TRAP.bits() | Self::CAN_CALL.bits() | Self::SAFEPOINT.bits()
+            | Self::COLLECTS.bits();
+        /// Anything, but that no object moves: registers are kept, so that nobody could say where
+        /// they are.
+        const INTERRUPT = Self::CALL.bits() & !Self::COLLECTS.bits();
+        /// Makes an object. Nobody misses one that is not used.
+        const ALLOC = Self::SAFEPOINT.bits() | Self::COLLECTS.bits();
+        /// Makes an array whose size may be too large.
+        const ALLOC_TRAPS = Self::ALLOC.bits() | Self::CAN_TRAP.bits();
+        /// Makes an array of a part of a segment.
+        const ALLOC_SEGMENT = Self::ALLOC_TRAPS.bits() | Self::READS_SEGMENT.bits();
+        /// Reads a field or element.
+        const HEAP_LOAD = Self::READS_HEAP.bits() | Self::CAN_TRAP.bits();
+        /// Writes fields or elements.
+        const HEAP_STORE = Self::WRITES_HEAP.bits() | Self::CAN_TRAP.bits();
+        /// `array.copy`.
+        const HEAP_COPY = Self::HEAP_LOAD.bits() | Self::HEAP_STORE.bits();
+        /// `array.init_data`, `array.init_elem`.
+        const HEAP_SEGMENT = Self::HEAP_STORE.bits() | Self::READS_SEGMENT.bits();
         /// Anything, and ends a block.
         const TAIL_CALL = Self::CALL.bits() | Self::IS_TERMINATOR.bits();
         /// Ends a block, no more.

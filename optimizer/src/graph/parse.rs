@@ -10,7 +10,8 @@ use std::fmt;
 use bimetal_abi::TrapCode;
 use bimetal_codegen::InlineNode;
 use bimetal_wasm::{
-    DataIndex, ElemIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex, TypeIndex,
+    DataIndex, ElemIndex, FuncIndex, GlobalIndex, HeapType, MemoryIndex, RefType, TableIndex,
+    TypeIndex,
 };
 use cranelift_entity::EntityRef;
 
@@ -549,9 +550,35 @@ impl<'a> Parser<'a> {
             ImmKind::Global => Imm::Global(self.index::<GlobalIndex>("global")?),
             ImmKind::Func => Imm::Func(self.index::<FuncIndex>("func")?),
             ImmKind::CallIndirect => Imm::CallIndirect {
-                ty: self.index::<TypeIndex>("type")?,
+                ty: self.type_index()?,
                 table: self.table()?,
             },
+            ImmKind::Type => Imm::Type(self.type_index()?),
+            ImmKind::Field => {
+                let ty = self.type_index()?;
+                self.expect("field")?;
+                self.expect("=")?;
+                let field = self.number("the number of a field")?;
+                Imm::Field { ty, field }
+            }
+            ImmKind::TypeData => Imm::TypeData {
+                ty: self.type_index()?,
+                data: self.data()?,
+            },
+            ImmKind::TypeElem => Imm::TypeElem {
+                ty: self.type_index()?,
+                elem: self.elem()?,
+            },
+            ImmKind::TypePair => Imm::TypePair {
+                dst: self.type_index()?,
+                src: self.type_index()?,
+            },
+            ImmKind::Cast => {
+                let to = self.ref_type()?;
+                self.expect("from")?;
+                let from = self.ref_type()?;
+                Imm::Cast { to, from }
+            }
             ImmKind::Hint => match self.eat("taken") {
                 true => {
                     self.expect("=")?;
@@ -636,6 +663,36 @@ impl<'a> Parser<'a> {
 
     fn elem(&mut self) -> Result<ElemIndex> {
         self.index("elem")
+    }
+
+    fn type_index(&mut self) -> Result<TypeIndex> {
+        self.index("type")
+    }
+
+    fn ref_type(&mut self) -> Result<RefType> {
+        const ABSTRACT: [HeapType; 12] = [
+            HeapType::Func,
+            HeapType::NoFunc,
+            HeapType::Extern,
+            HeapType::NoExtern,
+            HeapType::Any,
+            HeapType::Eq,
+            HeapType::I31,
+            HeapType::Struct,
+            HeapType::Array,
+            HeapType::None,
+            HeapType::Exn,
+            HeapType::NoExn,
+        ];
+        let nullable = self.eat("null");
+        if entity(self.token.text, "type").is_some() {
+            let heap = HeapType::Concrete(self.type_index()?);
+            return Ok(RefType { nullable, heap });
+        }
+        let heap = self.convert("a heap type", |text| {
+            ABSTRACT.into_iter().find(|heap| heap.to_string() == text)
+        })?;
+        Ok(RefType { nullable, heap })
     }
 
     /// Makes the values and gives them their places; checks that what is used is there.

@@ -22,6 +22,7 @@
 use std::fmt::{self, Formatter, Write};
 
 use bimetal_abi::TrapCode;
+use bimetal_wasm::{HeapType, RefType};
 
 use crate::graph::{Block, Edge, Graph, Hint, Imm, Inst, SiteId, Type, Value};
 
@@ -179,6 +180,16 @@ impl Graph {
             Imm::Global(global) => write!(f, " {global}"),
             Imm::Func(func) => write!(f, " {func}"),
             Imm::CallIndirect { ty, table } => write!(f, " {ty} {table}"),
+            Imm::Type(ty) => write!(f, " {ty}"),
+            Imm::Field { ty, field } => write!(f, " {ty} field={field}"),
+            Imm::TypeData { ty, data } => write!(f, " {ty} {data}"),
+            Imm::TypeElem { ty, elem } => write!(f, " {ty} {elem}"),
+            Imm::TypePair { dst, src } => write!(f, " {dst} {src}"),
+            Imm::Cast { to, from } => {
+                print_ref_type(f, to)?;
+                f.write_str(" from")?;
+                print_ref_type(f, from)
+            }
             Imm::Hint(Hint::Unknown) => Ok(()),
             Imm::Hint(Hint::Taken(times)) => write!(f, " taken={times}"),
             Imm::JumpTable(table) => {
@@ -201,6 +212,17 @@ impl Graph {
 fn print_nan(f: &mut dyn Write, sign: u32, payload: u64) -> fmt::Result {
     let sign = if sign != 0 { "-" } else { "" };
     write!(f, " {sign}nan:{payload:#x}")
+}
+
+/// `null eq`, `type3`.
+fn print_ref_type(f: &mut dyn Write, ty: RefType) -> fmt::Result {
+    if ty.nullable {
+        f.write_str(" null")?;
+    }
+    match ty.heap {
+        HeapType::Concrete(index) => write!(f, " {index}"),
+        heap => write!(f, " {heap}"),
+    }
 }
 
 fn print_mem(f: &mut dyn Write, memory: u32, offset: u64) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bimetal_wasm::{HeapType, ValType};
+use bimetal_wasm::{HeapType, Module, StorageType, ValType};
 
 /// The type of a value: what its representation and the verifier need, no more. The precise
 /// reference types of later proposals stay with the instructions that care.
@@ -44,20 +44,34 @@ impl Type {
         Type::ExnRef,
     ];
 
-    /// The type of values of this wasm type, `None` if the graph does not have it yet.
-    pub fn from_wasm(ty: ValType) -> Option<Type> {
-        Some(match ty {
+    /// The type of values of this wasm type, which may be one of `module`.
+    pub fn from_wasm(ty: ValType, module: &Module) -> Type {
+        match ty {
             ValType::I32 => Type::I32,
             ValType::I64 => Type::I64,
             ValType::F32 => Type::F32,
             ValType::F64 => Type::F64,
             ValType::V128 => Type::V128,
-            ValType::Ref(ty) => match ty.heap {
-                HeapType::Func => Type::FuncRef,
-                HeapType::Extern => Type::ExternRef,
-                _ => return None,
-            },
-        })
+            ValType::Ref(ty) => Type::from_heap(ty.heap, module),
+        }
+    }
+
+    /// The type of references to this.
+    pub fn from_heap(heap: HeapType, module: &Module) -> Type {
+        match module.top_heap_type(heap) {
+            HeapType::Func => Type::FuncRef,
+            HeapType::Extern => Type::ExternRef,
+            HeapType::Exn => Type::ExnRef,
+            _ => Type::AnyRef,
+        }
+    }
+
+    /// The type of what is read from a field: packed ones are `i32`.
+    pub fn from_storage(storage: StorageType, module: &Module) -> Type {
+        match storage {
+            StorageType::I8 | StorageType::I16 => Type::I32,
+            StorageType::Val(ty) => Type::from_wasm(ty, module),
+        }
     }
 
     /// Its name in the text format.

@@ -45,6 +45,57 @@ impl Lower<'_> {
         self.set_call_results(inst, call)
     }
 
+    /// `call_ref`; the function is the last operand.
+    pub(super) fn call_ref(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let (signature, code, values) = self.ref_callee(inst, ty, args)?;
+        let call = self.cur.ins().call_indirect(signature, code, &values);
+        self.set_call_results(inst, call)
+    }
+
+    /// `return_call_ref`; the function is the last operand.
+    pub(super) fn return_call_ref(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let (signature, code, values) = self.ref_callee(inst, ty, args)?;
+        self.tail_call(Callee::Code(signature, code), &values);
+        Ok(())
+    }
+
+    /// A function by its reference, and all arguments for it.
+    fn ref_callee(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        args: &[graph::Value],
+    ) -> Result<(SigRef, Value, Values), CompileError> {
+        let Some((&callee, args)) = args.split_last() else {
+            return Err(CompileError::Bug(format!("{inst} has no callee")));
+        };
+        let signature = self.signature(ty)?;
+        let some = self.is_some(callee);
+        let callee = self.get(callee)?;
+        let null = traps::to_clif(TrapCode::NullFunctionReference);
+        if !some && !self.signals {
+            self.trap_if_zero(callee, null);
+        }
+        let first = Some(null).filter(|_| !some && self.signals);
+        let first = self.flags.func_ref(self.cur.func, first);
+        let plain = self.flags.func_ref(self.cur.func, None);
+        let cell = self.load(POINTER, first, callee, VmFuncRef::CELL);
+        let vmctx = self.load(POINTER, plain, callee, VmFuncRef::VMCTX);
+        let mut values = Values::from_slice(&[vmctx, self.vmctx]);
+        self.get_all(args, &mut values)?;
+        Ok((signature, self.code(cell, 0), values))
+    }
+
     /// `return_call`.
     pub(super) fn return_call(
         &mut self,
@@ -154,16 +205,24 @@ impl Lower<'_> {
         };
         let plain = self.flags.func_ref(self.cur.func, None);
         let first = self.flags.func_ref(self.cur.func, first);
-        let known = self.env.module.tables[table].element.heap == HeapType::Concrete(ty);
+        let module = &*self.env.module;
+        let known =
+            module.is_heap_subtype(module.tables[table].element.heap, HeapType::Concrete(ty));
         let cell_flags = if known {
             first
         } else {
             let actual = self.load(types::I32, first, callee, VmFuncRef::TYPE_ID);
-            let ids = self.vm_pointer(Pointer::TypeIds);
-            let flags = self.flags.pointer(self.cur.func);
-            let expected = self.load(types::I32, flags, ids, ty.as_u32() * 4);
-            let differs = self.cur.ins().icmp(IntCC::NotEqual, actual, expected);
-            self.trap_if(differs, traps::to_clif(TrapCode::BadSignature));
+            let code = traps::to_clif(TrapCode::BadSignature);
+            if module.types[ty].is_final {
+                let expected = self.type_id(ty);
+                let differs = self.cur.ins().icmp(IntCC::NotEqual, actual, expected);
+                self.trap_if(differs, code);
+            } else {
+                let fits = self.is_instance(actual, ty, |lower, shallow| {
+                    lower.trap_if(shallow, code);
+                });
+                self.trap_if_zero(fits, code);
+            }
             plain
         };
         let cell = self.load(POINTER, cell_flags, callee, VmFuncRef::CELL);
@@ -187,6 +246,8 @@ impl Lower<'_> {
     }
 
     fn set_call_results(&mut self, inst: graph::Inst, call: ir::Inst) -> Result<(), CompileError> {
+        self.map_roots(call);
+        self.collected();
         let results = Values::from_slice(self.cur.func.dfg.inst_results(call));
         self.set_results(inst, &results)
     }
@@ -196,7 +257,11 @@ impl Lower<'_> {
         if let Some(signature) = self.scratch.signatures.get(ty) {
             return Ok(signature);
         }
-        let signature = signature::wasm(self.isa, self.env.module.func_type_at(ty))?;
+        let signature = signature::wasm(
+            self.isa,
+            Some(&self.env.module),
+            self.env.module.func_type_at(ty),
+        )?;
         let signature = self.cur.func.import_signature(signature);
         self.scratch.signatures.insert(ty, signature);
         Ok(signature)
@@ -227,6 +292,7 @@ impl Lower<'_> {
     pub(super) fn call_builtin(&mut self, builtin: Builtin, args: &[Value]) -> Option<Value> {
         let call = self.call_builtin_raw(builtin, args);
         let result = self.cur.func.dfg.inst_results(call).first().copied();
+        self.collected();
         match builtin.returns() {
             BuiltinReturn::Nothing | BuiltinReturn::Preserved | BuiltinReturn::Never => None,
             BuiltinReturn::Value(_) => result,
@@ -255,7 +321,11 @@ impl Lower<'_> {
         let code = self.load(POINTER, flags, table, builtin.offset());
         let mut values = Values::from_slice(&[self.vmctx]);
         values.extend_from_slice(args);
-        self.cur.ins().call_indirect(signature, code, &values)
+        let call = self.cur.ins().call_indirect(signature, code, &values);
+        if builtin.returns() != BuiltinReturn::Never {
+            self.map_roots(call);
+        }
+        call
     }
 
     /// Calls a function that keeps all registers from a cold path. What is needed for the call is

@@ -22,6 +22,8 @@ impl Lower<'_> {
             (Op::CallIndirect, Imm::CallIndirect { ty, table }) => {
                 self.call_indirect(inst, ty, table, args)?;
             }
+            (Op::CallRef, Imm::Type(ty)) => self.call_ref(inst, ty, args)?,
+            (Op::ReturnCallRef, Imm::Type(ty)) => self.return_call_ref(inst, ty, args)?,
             (Op::ReturnCall, Imm::Func(func)) => self.return_call(func, args)?,
             (Op::ReturnCallIndirect, Imm::CallIndirect { ty, table }) => {
                 self.return_call_indirect(inst, ty, table, args)?;
@@ -35,6 +37,9 @@ impl Lower<'_> {
             (Op::BranchIf, _) => {
                 let taken = self.graph.edge(inst, 0);
                 let other = self.graph.edge(inst, 1);
+                if self.branch_on_test(args[0], taken, other)? {
+                    return Ok(Some(()));
+                }
                 // A comparison is branched on as it is.
                 let condition = self.raw(args[0])?;
                 let taken_args = self.edge_args(taken)?;
@@ -69,6 +74,10 @@ impl Lower<'_> {
     ) -> Result<(), CompileError> {
         let graph = self.graph;
         let index = self.get(args[0])?;
+        // What is read from slots is read before the ways part.
+        for edge in graph.edges(inst) {
+            self.edge_args(edge)?;
+        }
         let mut calls: SmallVec<[BlockCall; 8]> = SmallVec::new();
         let mut moves: SmallVec<[(Block, graph::Edge); 8]> = SmallVec::new();
         let mut uses: SmallVec<[u32; 32]> = smallvec![0; graph.edges(inst).len()];

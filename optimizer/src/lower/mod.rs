@@ -13,18 +13,22 @@
 
 mod atomic;
 mod call;
+mod cast;
 mod control;
+mod gc;
 mod memory;
 mod metering;
 mod numeric;
 mod relaxed;
+mod roots;
 mod simd;
 mod table;
+mod trace;
 mod vm;
 
 use bimetal_abi::{VmContextHeader, VmStoreContext};
 use bimetal_codegen::{CompileError, ModuleEnv};
-use bimetal_wasm::{DefinedFuncIndex, FuncIndex, MemoryIndex, TypeIndex};
+use bimetal_wasm::{DefinedFuncIndex, FuncIndex, FuncType, MemoryIndex, TypeIndex, ValType};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     self, Block, BlockArg, FuncRef, Function, GlobalValueData, InstBuilder, SigRef, SourceLoc,
@@ -38,6 +42,8 @@ use crate::graph::{self, Effects, Graph, Imm, Op};
 use crate::isa::Isa;
 use crate::signature::{self, POINTER};
 use crate::traps;
+use roots::Roots;
+use trace::Trace;
 
 /// Arguments of calls and edges.
 type Values = SmallVec<[Value; 16]>;
@@ -54,6 +60,11 @@ pub(crate) struct LowerScratch {
     pointers: Stamped<ContextWord, Value>,
     /// The bases of imported memories that never move.
     memory_bases: Stamped<MemoryIndex, Value>,
+    roots: Roots,
+    trace: Trace,
+    fields: Vec<vm::FieldKey>,
+    /// By value of a `ref.test`, how often it is used; empty as long as nobody asked.
+    test_uses: SecondaryMap<graph::Value, u32>,
 }
 
 /// Eight bytes of the context.
@@ -75,7 +86,7 @@ pub(crate) fn lower(
     scratch: &mut LowerScratch,
 ) -> Result<(), CompileError> {
     let ty = env.module.func_type(env.module.func_index(index));
-    func.signature = signature::wasm(isa, ty)?;
+    func.signature = signature::wasm(isa, Some(&env.module), ty)?;
     // Source locations are kept relative to the first one, and a difference of -1 would read as
     // none at all.
     func.params.ensure_base_srcloc(SourceLoc::new(0));
@@ -99,6 +110,25 @@ pub(crate) fn lower(
         .builtins
         .resize(bimetal_abi::Builtin::ALL.len(), None.into());
 
+    scratch.fields.clear();
+    scratch.test_uses.clear();
+    let mut roots = std::mem::take(&mut scratch.roots);
+    let done = roots
+        .compute(env, graph)
+        .and_then(|()| lower_with(isa, env, ty, graph, &roots, func, scratch));
+    scratch.roots = roots;
+    done
+}
+
+fn lower_with(
+    isa: &Isa,
+    env: &ModuleEnv,
+    ty: &FuncType,
+    graph: &Graph,
+    roots: &Roots,
+    func: &mut Function,
+    scratch: &mut LowerScratch,
+) -> Result<(), CompileError> {
     let entry = func.dfg.make_block();
     let vmctx = func.dfg.append_block_param(entry, POINTER);
     func.dfg.append_block_param(entry, POINTER);
@@ -106,6 +136,9 @@ pub(crate) fn lower(
         isa,
         env,
         graph,
+        roots,
+        params: ty.params(),
+        last_collection: None,
         cur: FuncCursor::new(func),
         scratch,
         entry,
@@ -119,6 +152,7 @@ pub(crate) fn lower(
         spectre: env.tunables.spectre_mitigation && env.tunables.signals_based_traps,
     };
     lower.make_blocks(entry)?;
+    lower.begin_trace();
     lower.stack_check();
     for block in graph.blocks() {
         lower.lower_block(block)?;
@@ -135,6 +169,11 @@ struct Lower<'a> {
     isa: &'a Isa,
     env: &'a ModuleEnv,
     graph: &'a Graph,
+    roots: &'a Roots,
+    /// The types of the parameters.
+    params: &'a [ValType],
+    /// The last instruction of this block of the graph at which the collector might have run.
+    last_collection: Option<graph::Inst>,
     /// At the end of `block`.
     cur: FuncCursor<'a>,
     scratch: &'a mut LowerScratch,
@@ -223,13 +262,15 @@ impl<'a> Lower<'a> {
                 self.cur.func.layout.set_cold(clif);
             }
         }
+        self.enter_traced_block(block)?;
         for inst in graph.insts(block) {
             let data = graph.inst(inst);
-            if data
-                .op
-                .effects()
-                .intersects(Effects::CAN_TRAP.union(Effects::CAN_CALL))
-            {
+            let effects = data.op.effects();
+            self.enter_point(inst, effects.contains(Effects::COLLECTS));
+            const HAVE_SITES: Effects = Effects::CAN_TRAP
+                .union(Effects::CAN_CALL)
+                .union(Effects::COLLECTS);
+            if effects.intersects(HAVE_SITES) {
                 let site = data.site.expand();
                 self.cur.set_srcloc(match site {
                     Some(site) => SourceLoc::new(site.as_u32()),
@@ -237,7 +278,11 @@ impl<'a> Lower<'a> {
                 });
             }
             self.lower_inst(inst, data.op, data.imm)?;
+            if effects.contains(Effects::COLLECTS) {
+                self.last_collection = Some(inst);
+            }
         }
+        self.last_collection = None;
         Ok(())
     }
 
@@ -254,6 +299,12 @@ impl<'a> Lower<'a> {
             return Ok(());
         }
         if let Some(()) = self.table(inst, op, imm, args)? {
+            return Ok(());
+        }
+        if let Some(()) = self.gc(inst, op, imm, args)? {
+            return Ok(());
+        }
+        if let Some(()) = self.cast(inst, op, imm, args)? {
             return Ok(());
         }
         if let Some(()) = self.metering(inst, op, args)? {
@@ -284,10 +335,19 @@ impl<'a> Lower<'a> {
 
     fn set(&mut self, value: graph::Value, clif: Value) {
         self.scratch.values[value.index()] = clif.into();
+        self.store_root(value, clif);
+    }
+
+    /// A value as it was computed, or as it is after the collector has run.
+    fn raw(&mut self, value: graph::Value) -> Result<Value, CompileError> {
+        match self.roots.slot(value) {
+            None => self.defined(value),
+            Some(slot) => self.traced(value, slot),
+        }
     }
 
     /// A value as it was computed.
-    fn raw(&self, value: graph::Value) -> Result<Value, CompileError> {
+    fn defined(&self, value: graph::Value) -> Result<Value, CompileError> {
         self.scratch.values[value.index()]
             .expand()
             .ok_or_else(|| CompileError::Bug(format!("{value} is used before its definition")))

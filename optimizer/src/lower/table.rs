@@ -2,7 +2,7 @@
 
 use bimetal_abi::{Builtin, TrapCode, VmFuncRef, VmTable};
 use bimetal_codegen::CompileError;
-use bimetal_wasm::{FuncIndex, HeapType, TableIndex};
+use bimetal_wasm::{FuncIndex, TableIndex};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlags, Opcode, Value, types};
 
@@ -61,7 +61,7 @@ impl Lower<'_> {
             }
             (Op::TableSet, Imm::Table(table)) => {
                 let mut value = self.ref_as_element(args[1])?;
-                if !self.is_extern(table) {
+                if !self.is_traced(table) {
                     let null = self.iconst(POINTER, VmTable::NULL);
                     value = self.cur.ins().umax(value, null);
                 }
@@ -230,16 +230,15 @@ impl Lower<'_> {
         self.load(POINTER, flags, base, offset + VmTable::BASE)
     }
 
-    fn is_extern(&self, table: TableIndex) -> bool {
-        matches!(
-            self.env.module.tables[table].element.heap,
-            HeapType::Extern | HeapType::NoExtern
-        )
+    /// Whether elements are references of 32 bits.
+    fn is_traced(&self, table: TableIndex) -> bool {
+        let module = &*self.env.module;
+        !module.is_func_ref(&module.tables[table].element)
     }
 
     /// The 64 bits of an element as a reference.
     fn element_as_ref(&mut self, table: TableIndex, element: Value) -> Value {
-        if self.is_extern(table) {
+        if self.is_traced(table) {
             return self.cur.ins().ireduce(types::I32, element);
         }
         let address = self.iconst(POINTER, !VmTable::NULL);

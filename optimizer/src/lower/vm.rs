@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 
-use bimetal_abi::{VmContextHeader, VmMemory, VmTable};
-use bimetal_wasm::{GlobalIndex, MemoryIndex, TableIndex};
+use bimetal_abi::{VmContextHeader, VmMemory, VmStoreContext, VmTable};
+use bimetal_wasm::{GlobalIndex, MemoryIndex, TableIndex, TypeIndex};
 use cranelift_codegen::cursor::{Cursor, CursorPosition};
 use cranelift_codegen::ir::{
     AliasRegion, AliasRegionData, Endianness, Function, InstBuilder, MemFlags, MemFlagsData,
@@ -26,16 +26,23 @@ pub(super) enum Pointer {
     Store,
     Builtins,
     TypeIds,
+    /// The first byte of the heap. A module that uses it is not instantiated before it is there.
+    Heap,
+    /// The engine's types.
+    Types,
 }
 
-pub(super) const POINTERS: usize = 3;
+pub(super) const POINTERS: usize = 5;
 
 impl Pointer {
-    const fn offset(self) -> u32 {
+    /// Whether it is in the store's context, and where.
+    const fn place(self) -> (bool, u32) {
         match self {
-            Pointer::Store => VmContextHeader::STORE,
-            Pointer::Builtins => VmContextHeader::BUILTINS,
-            Pointer::TypeIds => VmContextHeader::TYPE_IDS,
+            Pointer::Store => (false, VmContextHeader::STORE),
+            Pointer::Builtins => (false, VmContextHeader::BUILTINS),
+            Pointer::TypeIds => (false, VmContextHeader::TYPE_IDS),
+            Pointer::Heap => (true, VmStoreContext::GC_BASE),
+            Pointer::Types => (true, VmStoreContext::TYPES),
         }
     }
 }
@@ -68,7 +75,22 @@ pub(super) enum Region {
     Fuel,
     /// The store's wish to interrupt.
     Interrupt,
+    /// The room for new objects.
+    Allocation,
+    /// What new objects begin with. Nobody has looked there before.
+    NewObjects,
+    /// What never changes in objects once they are made: fields, lengths, kinds, types.
+    Constant,
+    /// The flags of objects.
+    ObjectFlags,
+    /// A field of structs, or the elements of arrays, by [`Lower::field_region`].
+    Field(u32),
+    /// The collector's stack slots.
+    Roots,
 }
+
+/// A field of structs: of the uppermost type that has it. Elements of arrays: `None`.
+pub(super) type FieldKey = (TypeIndex, Option<u32>);
 
 impl Region {
     fn data(self) -> AliasRegionData {
@@ -91,6 +113,12 @@ impl Region {
             Region::Fuel => (number(10, None), "fuel"),
             Region::Interrupt => (number(11, None), "interrupt"),
             Region::TablesWritten => (number(12, None), "written"),
+            Region::Allocation => (number(13, None), "allocation"),
+            Region::NewObjects => (number(14, None), "new"),
+            Region::Constant => (number(15, None), "constant"),
+            Region::ObjectFlags => (number(16, None), "flags"),
+            Region::Field(index) => (number(17, Some(index)), "field"),
+            Region::Roots => (number(18, None), "roots"),
         };
         AliasRegionData {
             user_id,
@@ -166,6 +194,36 @@ impl Flags {
             .with_readonly()
             .with_trap_code(code);
         self.make(func, data, Region::FuncRefs)
+    }
+
+    /// Of what never changes in an object: `code` if the reference may be null. `pure` loads move
+    /// to wherever they are used, which is for functions in which no object moves.
+    pub(super) fn object_constant(
+        &mut self,
+        func: &mut Function,
+        code: Option<TrapCode>,
+        pure: bool,
+    ) -> MemFlags {
+        let mut data = MemFlagsData::new().with_aligned().with_trap_code(code);
+        if pure && code.is_none() {
+            data = data.with_readonly().with_can_move();
+        }
+        self.make(func, data, Region::Constant)
+    }
+
+    /// Of a field or element; `code` if the reference may be null.
+    pub(super) fn field(
+        &mut self,
+        func: &mut Function,
+        of: Region,
+        code: Option<TrapCode>,
+        aligned: bool,
+    ) -> MemFlags {
+        let mut data = MemFlagsData::new().with_trap_code(code);
+        if aligned {
+            data = data.with_aligned();
+        }
+        self.make(func, data, of)
     }
 
     /// Of a global's value, which is little-endian.
@@ -244,7 +302,12 @@ impl Lower<'_> {
         if let Some(value) = self.pointers[pointer as usize] {
             return value;
         }
-        let value = self.early_load(self.vmctx, pointer.offset());
+        let (in_store, offset) = pointer.place();
+        let base = match in_store {
+            true => self.vm_pointer(Pointer::Store),
+            false => self.vmctx,
+        };
+        let value = self.early_load(base, offset);
         self.pointers[pointer as usize] = Some(value);
         value
     }

@@ -1,7 +1,9 @@
 //! The types of operands and results, by the op table and the module.
 
 use bimetal_codegen::ModuleEnv;
-use bimetal_wasm::{CompositeType, FuncType, TableIndex, ValType};
+use bimetal_wasm::{
+    CompositeType, FieldType, FuncType, HeapType, RefType, TableIndex, TypeIndex, ValType,
+};
 use cranelift_entity::EntityRef;
 
 use crate::graph::{Graph, Imm, Inst, Op, Slot, Type, Value};
@@ -18,6 +20,7 @@ pub(super) fn check(graph: &Graph, env: Option<&ModuleEnv>, inst: Inst) -> Check
     let mut checker = Checker {
         graph,
         env,
+        inst,
         op,
         imm,
         t: None,
@@ -102,27 +105,94 @@ fn indices(env: &ModuleEnv, op: Op, imm: Imm) -> Check {
         }
         Imm::CallIndirect { ty, table: t } => {
             table(t.index())?;
-            within("type", ty.index(), module.types.len())?;
-            match module.types[ty].composite {
-                CompositeType::Func(_) => Ok(()),
-                _ => Err(format!("{ty} is no function type")),
+            func_type(env, ty)
+        }
+        Imm::Type(ty) => match op {
+            Op::CallRef | Op::ReturnCallRef => func_type(env, ty),
+            Op::StructNew | Op::StructNewDefault => struct_type(env, ty).map(drop),
+            _ => array_type(env, ty),
+        },
+        Imm::Field { ty, field } => {
+            let fields = struct_type(env, ty)?;
+            within("field", field as usize, fields.len())?;
+            match op == Op::StructSet && !fields[field as usize].mutable {
+                true => Err(format!("field {field} of {ty} is immutable")),
+                false => Ok(()),
+            }
+        }
+        Imm::TypeData { ty, data: d } => array_type(env, ty).and(data(d.index())),
+        Imm::TypeElem { ty, elem: e } => array_type(env, ty).and(elem(e.index())),
+        Imm::TypePair { dst, src } => array_type(env, dst).and(array_type(env, src)),
+        Imm::Cast { to, from } => {
+            let known = |ty: RefType| match ty.heap {
+                HeapType::Concrete(ty) => within("type", ty.index(), module.types.len()),
+                _ => Ok(()),
+            };
+            known(to).and(known(from))?;
+            match module.top_heap_type(to.heap) == module.top_heap_type(from.heap) {
+                true => Ok(()),
+                false => Err("a cast to what no value can be".into()),
             }
         }
         _ => Ok(()),
     }
 }
 
+fn composite(env: &ModuleEnv, ty: TypeIndex) -> Result<&CompositeType, String> {
+    match env.module.types.get(ty) {
+        Some(ty) => Ok(&ty.composite),
+        None => Err(format!("{ty} of {}", env.module.types.len())),
+    }
+}
+
+fn func_type(env: &ModuleEnv, ty: TypeIndex) -> Check {
+    match composite(env, ty)? {
+        CompositeType::Func(_) => Ok(()),
+        _ => Err(format!("{ty} is no function type")),
+    }
+}
+
+fn struct_type(env: &ModuleEnv, ty: TypeIndex) -> Result<&[FieldType], String> {
+    match composite(env, ty)? {
+        CompositeType::Struct(ty) => Ok(&ty.fields),
+        _ => Err(format!("{ty} is no struct type")),
+    }
+}
+
+fn array_type(env: &ModuleEnv, ty: TypeIndex) -> Check {
+    match composite(env, ty)? {
+        CompositeType::Array(_) => Ok(()),
+        _ => Err(format!("{ty} is no array type")),
+    }
+}
+
 struct Checker<'a> {
     graph: &'a Graph,
     env: Option<&'a ModuleEnv>,
+    inst: Inst,
     op: Op,
     imm: Imm,
     /// What `Slot::T` is here, once that is known.
     t: Option<Type>,
 }
 
-fn converted(ty: ValType) -> Result<Type, String> {
-    Type::from_wasm(ty).ok_or_else(|| format!("type {ty} is not in the graph yet"))
+/// The graph's type for a wasm type; `None` if it is one of a module that is not known.
+pub(super) fn converted(env: Option<&ModuleEnv>, ty: ValType) -> Option<Type> {
+    Some(match (env, ty) {
+        (Some(env), ty) => Type::from_wasm(ty, &env.module),
+        (None, ValType::I32) => Type::I32,
+        (None, ValType::I64) => Type::I64,
+        (None, ValType::F32) => Type::F32,
+        (None, ValType::F64) => Type::F64,
+        (None, ValType::V128) => Type::V128,
+        (None, ValType::Ref(ty)) => match ty.heap {
+            HeapType::Func | HeapType::NoFunc => Type::FuncRef,
+            HeapType::Extern | HeapType::NoExtern => Type::ExternRef,
+            HeapType::Exn | HeapType::NoExn => Type::ExnRef,
+            HeapType::Concrete(_) => return None,
+            _ => Type::AnyRef,
+        },
+    })
 }
 
 impl<'a> Checker<'a> {
@@ -131,19 +201,34 @@ impl<'a> Checker<'a> {
         let Some(env) = self.env else {
             return Ok(());
         };
-        let ty = match self.imm {
-            Imm::Global(global) => env.module.globals[global].content,
-            Imm::Table(table) => ValType::Ref(env.module.tables[table].element),
-            _ => return Ok(()),
+        let module = &*env.module;
+        self.t = match self.imm {
+            Imm::Global(global) => Some(Type::from_wasm(module.globals[global].content, module)),
+            Imm::Table(table) => {
+                let ty = ValType::Ref(module.tables[table].element);
+                Some(Type::from_wasm(ty, module))
+            }
+            Imm::Field { ty, field } => {
+                let field = module.struct_fields(ty).get(field as usize);
+                field.map(|field| Type::from_storage(field.storage, module))
+            }
+            Imm::Type(ty) => {
+                let element = module.array_element(ty);
+                element.map(|element| Type::from_storage(element.storage, module))
+            }
+            Imm::Cast { to, .. } => Some(Type::from_heap(to.heap, module)),
+            _ => None,
         };
-        self.t = Some(converted(ty)?);
         Ok(())
     }
 
     /// The types that stand for `Slot::Rest` among operands and results, if they are known.
     fn rest(&self) -> (Option<Vec<Type>>, Option<Vec<Type>>) {
         let of = |ty: &FuncType| {
-            let convert = |types: &[ValType]| types.iter().map(|&ty| Type::from_wasm(ty)).collect();
+            let convert = |types: &[ValType]| {
+                let convert = |&ty| converted(self.env, ty);
+                types.iter().map(convert).collect()
+            };
             (convert(ty.params()), convert(ty.results()))
         };
         match (self.op, self.imm, self.env) {
@@ -157,6 +242,19 @@ impl<'a> Checker<'a> {
             }
             (Op::ReturnCallIndirect, Imm::CallIndirect { ty, .. }, Some(env)) => {
                 (of(env.module.func_type_at(ty)).0, None)
+            }
+            (Op::CallRef, Imm::Type(ty), Some(env)) => of(env.module.func_type_at(ty)),
+            (Op::ReturnCallRef, Imm::Type(ty), Some(env)) => {
+                (of(env.module.func_type_at(ty)).0, None)
+            }
+            (Op::StructNew, Imm::Type(ty), Some(env)) => {
+                let fields = env.module.struct_fields(ty).iter();
+                let convert = |field: &FieldType| Type::from_storage(field.storage, &env.module);
+                (Some(fields.map(convert).collect()), None)
+            }
+            (Op::ArrayNewFixed, Imm::Type(_), Some(_)) => {
+                let count = self.graph.args(self.inst).len();
+                (self.t.map(|ty| vec![ty; count]), None)
             }
             _ => (None, None),
         }
@@ -219,7 +317,8 @@ impl<'a> Checker<'a> {
                 };
             }
             Slot::T => {
-                if self.op == Op::RefNull && !found.is_ref() {
+                let is_ref = matches!(self.op, Op::RefNull | Op::RefAsNonNull | Op::RefCast);
+                if is_ref && !found.is_ref() {
                     return Err(format!("{value} is {found}, expected a reference"));
                 }
                 let wanted = *self.t.get_or_insert(found);

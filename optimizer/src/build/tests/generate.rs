@@ -212,9 +212,62 @@ impl Generator {
     }
 }
 
+/// Types, segments and a table of theirs, for [`typed`].
+const TYPED: &str = "(module (type $f (func (param i32) (result f64)))
+    (type $s (sub (struct (field (mut i32)) (field i8))))
+    (type $a (array (mut i32))) (type $b (array (mut i8))) (type $r (array (mut anyref)))
+    (data $d \"abcd\") (elem $e anyref (ref.null any))";
+
+/// The body of a function with an instruction that needs a type of the module.
+fn typed(op: Op) -> Option<&'static str> {
+    Some(match op {
+        Op::CallRef => "i32.const 1 ref.null $f call_ref $f drop",
+        Op::ReturnCallRef => "(result f64) i32.const 1 ref.null $f return_call_ref $f",
+        Op::RefAsNonNull => "ref.null any ref.as_non_null drop",
+        Op::RefEq => "ref.null none ref.null i31 ref.eq drop",
+        Op::RefTest => "ref.null any ref.test (ref $s) drop",
+        Op::RefCast => "ref.null any ref.cast (ref null $s) drop",
+        Op::RefI31 => "i32.const 1 ref.i31 drop",
+        Op::I31GetS => "ref.null i31 i31.get_s drop",
+        Op::I31GetU => "ref.null i31 i31.get_u drop",
+        Op::AnyConvertExtern => "ref.null extern any.convert_extern drop",
+        Op::ExternConvertAny => "ref.null any extern.convert_any drop",
+        Op::StructNew => "i32.const 1 i32.const 2 struct.new $s drop",
+        Op::StructNewDefault => "struct.new_default $s drop",
+        Op::StructGet => "ref.null $s struct.get $s 0 drop",
+        Op::StructGetS => "ref.null $s struct.get_s $s 1 drop",
+        Op::StructGetU => "ref.null $s struct.get_u $s 1 drop",
+        Op::StructSet => "ref.null $s i32.const 1 struct.set $s 0",
+        Op::ArrayNew => "i32.const 1 i32.const 2 array.new $a drop",
+        Op::ArrayNewDefault => "i32.const 2 array.new_default $a drop",
+        Op::ArrayNewFixed => "i32.const 1 i32.const 2 array.new_fixed $a 2 drop",
+        Op::ArrayNewData => "i32.const 0 i32.const 1 array.new_data $a $d drop",
+        Op::ArrayNewElem => "i32.const 0 i32.const 1 array.new_elem $r $e drop",
+        Op::ArrayGet => "ref.null $a i32.const 0 array.get $a drop",
+        Op::ArrayGetS => "ref.null $b i32.const 0 array.get_s $b drop",
+        Op::ArrayGetU => "ref.null $b i32.const 0 array.get_u $b drop",
+        Op::ArraySet => "ref.null $a i32.const 0 i32.const 1 array.set $a",
+        Op::ArrayLen => "ref.null array array.len drop",
+        Op::ArrayFill => "ref.null $a i32.const 0 i32.const 1 i32.const 2 array.fill $a",
+        Op::ArrayCopy => {
+            "ref.null $a i32.const 0 ref.null $a i32.const 1 i32.const 2 array.copy $a $a"
+        }
+        Op::ArrayInitData => {
+            "ref.null $a i32.const 0 i32.const 1 i32.const 2 array.init_data $a $d"
+        }
+        Op::ArrayInitElem => {
+            "ref.null $r i32.const 0 i32.const 1 i32.const 2 array.init_elem $r $e"
+        }
+        _ => return None,
+    })
+}
+
 /// A module whose first function has this instruction. `None` for what is not wasm's.
 pub fn single(op: Op) -> Option<String> {
     let info = op.info();
+    if let Some(body) = typed(op) {
+        return Some(format!("{TYPED} (func {body}))"));
+    }
     let mut text = String::from(
         "(module (type $t (func (param i32) (result f64)))
          (memory 1) (memory 1) (data $d \"x\") (table 5 funcref) (table 5 funcref)
@@ -231,6 +284,7 @@ pub fn single(op: Op) -> Option<String> {
             Slot::F64 => "f64.const 1 ",
             Slot::V128 => "v128.const i64x2 1 2 ",
             Slot::Ref | Slot::FuncRef => "ref.func 0 ",
+            Slot::AnyRef | Slot::ExternRef => return None,
             Slot::T if op == Op::Select => "f64.const 2 ",
             Slot::T => "ref.func 0 ",
             Slot::Rest if info.imm == ImmKind::CallIndirect => "i32.const 1 ",
@@ -256,6 +310,12 @@ pub fn single(op: Op) -> Option<String> {
         ImmKind::Global | ImmKind::Func => " 0",
         ImmKind::CallIndirect => " 1 (type $t)",
         ImmKind::Hint | ImmKind::JumpTable | ImmKind::Trap => return None,
+        ImmKind::Type
+        | ImmKind::Field
+        | ImmKind::TypeData
+        | ImmKind::TypeElem
+        | ImmKind::TypePair
+        | ImmKind::Cast => return None,
     });
     let metering = matches!(
         op,

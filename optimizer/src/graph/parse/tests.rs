@@ -98,6 +98,12 @@ fn every_op_round_trips() {
             ImmKind::Global => " global6",
             ImmKind::Func => " func7",
             ImmKind::CallIndirect => " type8 table0",
+            ImmKind::Type => " type3",
+            ImmKind::Field => " type3 field=70000",
+            ImmKind::TypeData => " type1 data2",
+            ImmKind::TypeElem => " type1 elem2",
+            ImmKind::TypePair => " type1 type2",
+            ImmKind::Cast => " null type4 from null eq",
             ImmKind::Hint => " taken=0",
             ImmKind::JumpTable => " [1 else 0]",
             ImmKind::Trap => " OutOfFuel",
@@ -112,7 +118,7 @@ fn every_op_round_trips() {
             line += " @0x10";
         }
         round_trip(&format!(
-            "func (i32, i32, i32, i32) -> () {{\nblock0(v0: i32, v1: i32, v2: i32, v3: i32):\n{line}\n}}\n"
+            "func (i32, i32, i32, i32, i32) -> () {{\nblock0(v0: i32, v1: i32, v2: i32, v3: i32, v4: i32):\n{line}\n}}\n"
         ));
     }
 }

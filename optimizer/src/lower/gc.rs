@@ -1,0 +1,686 @@
+//! Structs, arrays and `i31`.
+//!
+//! An object of a size that is known and small takes its room inline: the next free place moves up,
+//! unless it would pass the limit, and on that cold path the runtime finds room, perhaps by collecting
+//! (`super::roots`). A null reference is 0, whose object would be the first bytes of the heap; those are
+//! never accessible, so that where faults may stand for checks the first access finds it out. What is
+//! further than [`REACH`] into an object has a check of its own.
+//!
+//! Before a traced reference is written into an object that the collector watches, the builtin
+//! `gc_barrier` is called, which keeps all registers; the object's flags say so.
+
+use bimetal_abi::gc::{array_layout, struct_layout};
+use bimetal_abi::{Builtin, TrapCode, VmObject, VmStoreContext};
+use bimetal_codegen::{Arch, CompileError};
+use bimetal_wasm::{FieldType, StorageType, TypeIndex, ValType};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Opcode, Value, types};
+
+use super::vm::{FieldKey, Pointer, Region};
+use super::{Lower, clif_type};
+use crate::graph::{self, Imm, Op, Slot, ValueDef};
+use crate::signature::POINTER;
+use crate::traps;
+
+/// How many bytes from null fault, less the largest access.
+const REACH: u32 = (64 << 10) - 16;
+
+/// Where an access goes.
+struct Place {
+    /// The object.
+    base: Value,
+    /// Of an element at an index that is not constant: how many bytes it is from the first.
+    scaled: Option<Value>,
+    offset: u32,
+    /// What a fault is, if there can be one.
+    null: Option<TrapCode>,
+}
+
+impl Lower<'_> {
+    /// Lowers `op` if it is about objects.
+    pub(super) fn gc(
+        &mut self,
+        inst: graph::Inst,
+        op: Op,
+        imm: Imm,
+        args: &[graph::Value],
+    ) -> Result<Option<()>, CompileError> {
+        match (op, imm) {
+            (Op::StructNew, Imm::Type(ty)) => self.struct_new(inst, ty, Some(args))?,
+            (Op::StructNewDefault, Imm::Type(ty)) => self.struct_new(inst, ty, None)?,
+            (Op::StructGet | Op::StructGetS | Op::StructGetU, Imm::Field { ty, field }) => {
+                self.struct_get(inst, op == Op::StructGetS, ty, field, args[0])?;
+            }
+            (Op::StructSet, Imm::Field { ty, field }) => {
+                let (field_type, offset) = self.field(ty, field)?;
+                let value = self.get(args[1])?;
+                let null = TrapCode::NullStructReference;
+                let place = self.object(args[0], offset, null)?;
+                let region = self.field_region(self.field_key(ty, field));
+                self.write(args[0], place, field_type.storage, region, value)?;
+            }
+            (Op::ArrayNewFixed, Imm::Type(ty)) => self.array_new_fixed(inst, ty, args)?,
+            (Op::ArrayNew, Imm::Type(ty)) => self.array_new(inst, ty, Some(args[0]), args[1])?,
+            (Op::ArrayNewDefault, Imm::Type(ty)) => self.array_new(inst, ty, None, args[0])?,
+            (Op::ArrayNewData, Imm::TypeData { ty, data }) => {
+                let builtin = Builtin::array_new_data;
+                self.array_new_segment(inst, builtin, ty, data.as_u32(), args)?;
+            }
+            (Op::ArrayNewElem, Imm::TypeElem { ty, elem }) => {
+                let builtin = Builtin::array_new_elem;
+                self.array_new_segment(inst, builtin, ty, elem.as_u32(), args)?;
+            }
+            (Op::ArrayGet | Op::ArrayGetS | Op::ArrayGetU, Imm::Type(ty)) => {
+                let element = self.element_type(ty)?;
+                let place = self.element_of(ty, element, args[0], args[1])?;
+                let region = self.region_of(ty, None, element);
+                let value = self.read(place, element.storage, region, op == Op::ArrayGetS);
+                self.set(self.graph.result(inst), value);
+            }
+            (Op::ArraySet, Imm::Type(ty)) => {
+                let element = self.element_type(ty)?;
+                let value = self.get(args[2])?;
+                let place = self.element_of(ty, element, args[0], args[1])?;
+                let region = self.region_of(ty, None, element);
+                self.write(args[0], place, element.storage, region, value)?;
+            }
+            (Op::ArrayLen, _) => {
+                let length = self.array_length(args[0])?;
+                self.set(self.graph.result(inst), length);
+            }
+            (Op::ArrayFill, Imm::Type(ty)) => {
+                let element = self.element_type(ty)?;
+                let array = self.get(args[0])?;
+                let start = self.get(args[1])?;
+                let value = self.get(args[2])?;
+                let (low, high) = self.as_bits(element.storage, value);
+                let length = self.get(args[3])?;
+                self.call_builtin(Builtin::array_fill, &[array, start, low, high, length]);
+            }
+            (Op::ArrayCopy, Imm::TypePair { .. }) => {
+                let mut values = super::Values::new();
+                self.get_all(args, &mut values)?;
+                self.call_builtin(Builtin::array_copy, &values);
+            }
+            (Op::ArrayInitData, Imm::TypeData { ty, data }) => {
+                self.array_init(Builtin::array_init_data, ty, data.as_u32(), args)?;
+            }
+            (Op::ArrayInitElem, Imm::TypeElem { ty, elem }) => {
+                self.array_init(Builtin::array_init_elem, ty, elem.as_u32(), args)?;
+            }
+            (Op::RefI31, _) => {
+                let value = self.get(args[0])?;
+                let one = self.iconst(types::I32, 1);
+                let value = self.cur.ins().ishl(value, one);
+                let value = self.cur.ins().bor(value, one);
+                self.set(self.graph.result(inst), value);
+            }
+            (Op::I31GetS | Op::I31GetU, _) => {
+                let value = self.get(args[0])?;
+                self.trap_if_zero(value, traps::to_clif(TrapCode::NullI31Reference));
+                let one = self.iconst(types::I32, 1);
+                let value = match op {
+                    Op::I31GetS => self.cur.ins().sshr(value, one),
+                    _ => self.cur.ins().ushr(value, one),
+                };
+                self.set(self.graph.result(inst), value);
+            }
+            // Their bits are the same.
+            (Op::AnyConvertExtern | Op::ExternConvertAny, _) => {
+                let value = self.get(args[0])?;
+                self.set(self.graph.result(inst), value);
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(()))
+    }
+
+    // Making objects.
+
+    fn struct_new(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        fields: Option<&[graph::Value]>,
+    ) -> Result<(), CompileError> {
+        let module = &*self.env.module;
+        let types = module.struct_fields(ty);
+        let layout = struct_layout(types, |ty| module.is_func_ref(ty));
+        let (reference, object) = self.allocate(inst, ty, VmObject::STRUCT, layout.size)?;
+        match fields {
+            Some(fields) => {
+                for ((&value, ty), offset) in fields.iter().zip(types).zip(layout.offsets) {
+                    let value = self.get(value)?;
+                    self.initialise(object, offset, ty.storage, value);
+                }
+            }
+            None => {
+                let zero = self.iconst(types::I64, 0);
+                for offset in (VmObject::SIZE..layout.size).step_by(8) {
+                    self.store_new(Opcode::Store, object, offset, zero, true);
+                }
+            }
+        }
+        self.set(self.graph.result(inst), reference);
+        Ok(())
+    }
+
+    fn array_new_fixed(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        elements: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let element = self.element_type(ty)?;
+        let module = &*self.env.module;
+        let layout = array_layout(&element.storage, |ty| module.is_func_ref(ty));
+        let length = self.iconst(types::I32, elements.len() as u64);
+        let (reference, object) = if super::roots::is_inline(self.env, self.graph, inst) {
+            let size = layout.byte_size(elements.len() as u32) as u32;
+            let size = size.next_multiple_of(VmObject::ALIGN);
+            let made = self.allocate(inst, ty, VmObject::ARRAY, size)?;
+            self.store_new(Opcode::Store, made.1, VmObject::ARRAY_LENGTH, length, true);
+            made
+        } else {
+            let reference = self.make_array(ty, length)?;
+            (reference, self.address(reference))
+        };
+        let watched = self.is_watched(layout.traced, layout.byte_size(elements.len() as u32));
+        for (i, &value) in elements.iter().enumerate() {
+            let value = self.get(value)?;
+            let offset = layout.base + ((i as u32) << layout.element_log2);
+            if watched {
+                let offset = self.iconst(POINTER, u64::from(offset));
+                self.barrier(reference, object, offset, None);
+            }
+            self.initialise(object, offset, element.storage, value);
+        }
+        self.set(self.graph.result(inst), reference);
+        Ok(())
+    }
+
+    /// Whether the collector watches a new array of so many bytes.
+    fn is_watched(&self, traced: bool, size: u64) -> bool {
+        traced && size > u64::from(VmObject::LARGEST_UNGUARDED)
+    }
+
+    fn array_new(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        value: Option<graph::Value>,
+        length: graph::Value,
+    ) -> Result<(), CompileError> {
+        let element = self.element_type(ty)?;
+        let length = self.get(length)?;
+        let reference = self.make_array(ty, length)?;
+        if let Some(value) = value.filter(|&value| !self.is_zero(value)) {
+            let value = self.get(value)?;
+            let (low, high) = self.as_bits(element.storage, value);
+            let start = self.iconst(types::I32, 0);
+            self.call_builtin(Builtin::array_fill, &[reference, start, low, high, length]);
+        }
+        self.set(self.graph.result(inst), reference);
+        Ok(())
+    }
+
+    /// Whether a value is what all elements of a new array are.
+    fn is_zero(&self, value: graph::Value) -> bool {
+        self.graph.def_inst(value).is_some_and(|inst| {
+            matches!(
+                (self.graph.op(inst), self.graph.imm(inst)),
+                (Op::RefNull, _) | (_, Imm::I32(0) | Imm::I64(0) | Imm::F32(0) | Imm::F64(0))
+            )
+        })
+    }
+
+    /// An array with a length and zeros.
+    fn make_array(&mut self, ty: TypeIndex, length: Value) -> Result<Value, CompileError> {
+        let id = self.type_id(ty);
+        let made = self.call_builtin(Builtin::gc_array, &[id, length]);
+        self.made(made)
+    }
+
+    fn array_new_segment(
+        &mut self,
+        inst: graph::Inst,
+        builtin: Builtin,
+        ty: TypeIndex,
+        segment: u32,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let ty = self.number(ty.as_u32());
+        let segment = self.number(segment);
+        let start = self.get(args[0])?;
+        let length = self.get(args[1])?;
+        let made = self.call_builtin(builtin, &[ty, segment, start, length]);
+        let reference = self.made(made)?;
+        self.set(self.graph.result(inst), reference);
+        Ok(())
+    }
+
+    fn array_init(
+        &mut self,
+        builtin: Builtin,
+        ty: TypeIndex,
+        segment: u32,
+        args: &[graph::Value],
+    ) -> Result<(), CompileError> {
+        let ty = self.number(ty.as_u32());
+        let segment = self.number(segment);
+        let array = self.get(args[0])?;
+        let start = self.get(args[1])?;
+        let from = self.get(args[2])?;
+        let length = self.get(args[3])?;
+        self.call_builtin(builtin, &[ty, array, start, segment, from, length]);
+        Ok(())
+    }
+
+    /// What a builtin made.
+    fn made(&mut self, result: Option<Value>) -> Result<Value, CompileError> {
+        let result = result.ok_or_else(|| CompileError::Bug("a builtin made nothing".into()))?;
+        Ok(self.cur.ins().ireduce(types::I32, result))
+    }
+
+    /// A new object of so many bytes with its header: its reference and address.
+    fn allocate(
+        &mut self,
+        inst: graph::Inst,
+        ty: TypeIndex,
+        kind: u8,
+        size: u32,
+    ) -> Result<(Value, Value), CompileError> {
+        let id = self.type_id(ty);
+        if !super::roots::is_inline(self.env, self.graph, inst) {
+            let kind = self.iconst(types::I32, u64::from(kind));
+            let size = self.iconst(types::I32, u64::from(size));
+            let made = self.call_builtin(Builtin::gc_alloc, &[id, kind, size]);
+            let reference = self.made(made)?;
+            let object = self.address(reference);
+            return Ok((reference, object));
+        }
+        let locals = self.local_roots(inst)?;
+        let store = self.vm_pointer(Pointer::Store);
+        let heap = self.vm_pointer(Pointer::Heap);
+        let flags = self.flags.mutable(self.cur.func, Region::Allocation);
+        let next = self.load(types::I32, flags, store, VmStoreContext::GC_NEXT);
+        let limit = self.load(types::I32, flags, store, VmStoreContext::GC_LIMIT);
+        let bytes = self.iconst(types::I32, u64::from(size));
+        let end = self.cur.ins().iadd(next, bytes);
+        let full = self.cur.ins().icmp(IntCC::UnsignedGreaterThan, end, limit);
+        let (rare, usual, done) = (self.new_block(), self.new_block(), self.new_block());
+        let reference = self.cur.func.dfg.append_block_param(done, types::I32);
+        let joined: Vec<Value> = locals
+            .iter()
+            .map(|_| self.cur.func.dfg.append_block_param(done, types::I32))
+            .collect();
+        self.cur.ins().brif(full, rare, &[], usual, &[]);
+
+        self.enter(usual);
+        let offset = VmStoreContext::GC_NEXT as i32;
+        self.store_op(Opcode::Store, flags, end, store, offset);
+        let before: Vec<BlockArg> = std::iter::once(next)
+            .chain(locals.iter().map(|&(_, clif)| clif))
+            .map(BlockArg::Value)
+            .collect();
+        self.cur.ins().jump(done, &before);
+
+        let mut made = Ok(reference);
+        self.on_cold_path(rare, |lower| {
+            lower.spill_roots(&locals);
+            let kind = lower.iconst(types::I32, u64::from(kind));
+            let size = lower.iconst(types::I32, u64::from(size));
+            let result = lower.call_builtin(Builtin::gc_alloc, &[id, kind, size]);
+            made = lower.made(result);
+            let Ok(reference) = made else {
+                return;
+            };
+            let after: Vec<BlockArg> = std::iter::once(reference)
+                .chain(lower.reload_roots(&locals))
+                .map(BlockArg::Value)
+                .collect();
+            lower.cur.ins().jump(done, &after);
+        });
+        made?;
+        self.enter(done);
+        self.join_roots(&locals, &joined);
+
+        let wide = self.cur.ins().uextend(POINTER, reference);
+        let object = self.cur.ins().iadd(heap, wide);
+        self.store_new(Opcode::Store, object, VmObject::TYPE_ID, id, true);
+        // The kind is a byte, what follows it is zero.
+        let kind = match self.isa.arch {
+            Arch::S390x => u64::from(kind) << 24,
+            _ => u64::from(kind),
+        };
+        let kind = self.iconst(types::I32, kind);
+        self.store_new(Opcode::Store, object, VmObject::KIND, kind, true);
+        Ok((reference, object))
+    }
+
+    /// Writes a field or element of an object for the first time.
+    fn initialise(&mut self, object: Value, offset: u32, storage: StorageType, value: Value) {
+        let (opcode, aligned) = match storage {
+            StorageType::I8 => (Opcode::Istore8, true),
+            StorageType::I16 => (Opcode::Istore16, true),
+            StorageType::Val(ty) => (Opcode::Store, ty != ValType::V128),
+        };
+        self.store_new(opcode, object, offset, value, aligned);
+    }
+
+    fn store_new(&mut self, opcode: Opcode, object: Value, offset: u32, value: Value, whole: bool) {
+        let region = Region::NewObjects;
+        let flags = self.flags.field(self.cur.func, region, None, whole);
+        self.store_op(opcode, flags, value, object, offset as i32);
+    }
+
+    // Getting at objects.
+
+    /// The engine's number of a type.
+    pub(super) fn type_id(&mut self, ty: TypeIndex) -> Value {
+        let ids = self.vm_pointer(Pointer::TypeIds);
+        let flags = self.flags.pointer(self.cur.func);
+        self.load(types::I32, flags, ids, ty.as_u32() * 4)
+    }
+
+    /// The address of an object.
+    pub(super) fn address(&mut self, reference: Value) -> Value {
+        let heap = self.vm_pointer(Pointer::Heap);
+        let wide = self.cur.ins().uextend(POINTER, reference);
+        self.cur.ins().iadd(heap, wide)
+    }
+
+    /// A place in what is an object, or null.
+    fn object(
+        &mut self,
+        value: graph::Value,
+        offset: u32,
+        null: TrapCode,
+    ) -> Result<Place, CompileError> {
+        let reference = self.get(value)?;
+        let mut fault = None;
+        if !self.is_some(value) {
+            if self.signals && offset <= REACH {
+                fault = Some(null);
+            } else {
+                self.trap_if_zero(reference, traps::to_clif(null));
+            }
+        }
+        Ok(Place {
+            base: self.address(reference),
+            scaled: None,
+            offset,
+            null: fault,
+        })
+    }
+
+    /// Whether a value is not null from its definition on: what is known later only, after a check,
+    /// is not meant, for accesses may move up to the definition.
+    pub(super) fn is_some(&self, value: graph::Value) -> bool {
+        let module = &*self.env.module;
+        let is_some = |ty: ValType| matches!(ty, ValType::Ref(ty) if !ty.nullable);
+        let inst = match self.graph.def(value) {
+            ValueDef::Param(block, i) => {
+                return block == self.graph.entry()
+                    && (self.params.get(i as usize)).is_some_and(|&ty| is_some(ty));
+            }
+            ValueDef::Result(inst, _) => inst,
+            ValueDef::Alias(_) | ValueDef::Detached => return false,
+        };
+        let field = |field: FieldType| match field.storage {
+            StorageType::Val(ty) => is_some(ty),
+            StorageType::I8 | StorageType::I16 => false,
+        };
+        let op = self.graph.op(inst);
+        match self.graph.imm(inst) {
+            // These give what they make.
+            _ if op.info().results == [Slot::AnyRef]
+                && op.effects().contains(graph::Effects::COLLECTS) =>
+            {
+                true
+            }
+            Imm::Field { ty, field: i } => {
+                let fields = module.struct_fields(ty);
+                fields.get(i as usize).is_some_and(|&ty| field(ty))
+            }
+            Imm::Type(ty) if op == Op::ArrayGet => module.array_element(ty).is_some_and(field),
+            Imm::Global(global) => is_some(module.globals[global].content),
+            Imm::Table(table) if op == Op::TableGet => !module.tables[table].element.nullable,
+            Imm::Func(func) if op == Op::Call => {
+                let results = module.func_type(func).results();
+                matches!(results, &[ty] if is_some(ty))
+            }
+            Imm::Type(ty) | Imm::CallIndirect { ty, .. }
+                if matches!(op, Op::CallRef | Op::CallIndirect) =>
+            {
+                matches!(module.func_type_at(ty).results(), &[ty] if is_some(ty))
+            }
+            _ => op == Op::RefI31 || op == Op::RefFunc,
+        }
+    }
+
+    fn array_length(&mut self, array: graph::Value) -> Result<Value, CompileError> {
+        let offset = VmObject::ARRAY_LENGTH;
+        let place = self.object(array, offset, TrapCode::NullArrayReference)?;
+        let code = place.null.map(traps::to_clif);
+        let pure = self.roots.nothing_moves() && self.is_some(array);
+        let flags = self.flags.object_constant(self.cur.func, code, pure);
+        Ok(self.load(types::I32, flags, place.base, place.offset))
+    }
+
+    /// An element's place, within bounds.
+    fn element_of(
+        &mut self,
+        ty: TypeIndex,
+        element: FieldType,
+        array: graph::Value,
+        index: graph::Value,
+    ) -> Result<Place, CompileError> {
+        debug_assert!(self.env.module.array_element(ty).is_some());
+        let constant = self.constant(index);
+        let index = self.get(index)?;
+        let length = self.array_length(array)?;
+        let order = IntCC::UnsignedGreaterThanOrEqual;
+        let outside = self.cur.ins().icmp(order, index, length);
+        self.trap_if(outside, traps::to_clif(TrapCode::ArrayOutOfBounds));
+        let module = &*self.env.module;
+        let layout = array_layout(&element.storage, |ty| module.is_func_ref(ty));
+        let reference = self.get(array)?;
+        let base = self.address(reference);
+        let within = constant.map(|i| layout.byte_size(i.min(1 << 31) as u32));
+        if let Some(offset) = within.filter(|&offset| offset < 1 << 31) {
+            return Ok(Place {
+                base,
+                scaled: None,
+                offset: offset as u32,
+                null: None,
+            });
+        }
+        let index = self.cur.ins().uextend(POINTER, index);
+        let shift = self.iconst(POINTER, u64::from(layout.element_log2));
+        Ok(Place {
+            base,
+            scaled: Some(self.cur.ins().ishl(index, shift)),
+            offset: layout.base,
+            null: None,
+        })
+    }
+
+    fn struct_get(
+        &mut self,
+        inst: graph::Inst,
+        signed: bool,
+        ty: TypeIndex,
+        field: u32,
+        object: graph::Value,
+    ) -> Result<(), CompileError> {
+        let (field_type, offset) = self.field(ty, field)?;
+        let place = self.object(object, offset, TrapCode::NullStructReference)?;
+        let region = self.region_of(ty, Some(field), field_type);
+        let value = self.read(place, field_type.storage, region, signed);
+        self.set(self.graph.result(inst), value);
+        Ok(())
+    }
+
+    fn read(&mut self, place: Place, storage: StorageType, region: Region, signed: bool) -> Value {
+        let (opcode, ty) = match (storage, signed) {
+            (StorageType::I8, false) => (Opcode::Uload8, types::I32),
+            (StorageType::I8, true) => (Opcode::Sload8, types::I32),
+            (StorageType::I16, false) => (Opcode::Uload16, types::I32),
+            (StorageType::I16, true) => (Opcode::Sload16, types::I32),
+            (StorageType::Val(ty), _) => {
+                let ty = graph::Type::from_wasm(ty, &self.env.module);
+                (Opcode::Load, clif_type(ty))
+            }
+        };
+        let code = place.null.map(traps::to_clif);
+        let aligned = storage != StorageType::Val(ValType::V128);
+        let flags = self.flags.field(self.cur.func, region, code, aligned);
+        let base = self.scaled_base(&place);
+        self.load_op(opcode, ty, flags, base, place.offset as i32)
+    }
+
+    fn write(
+        &mut self,
+        object: graph::Value,
+        place: Place,
+        storage: StorageType,
+        region: Region,
+        value: Value,
+    ) -> Result<(), CompileError> {
+        let mut code = place.null.map(traps::to_clif);
+        let module = &*self.env.module;
+        let traced = bimetal_abi::gc::is_traced_storage(&storage, |ty| module.is_func_ref(ty));
+        if traced && !self.is_new(object) {
+            let reference = self.get(object)?;
+            let mut offset = self.iconst(POINTER, u64::from(place.offset));
+            if let Some(scaled) = place.scaled {
+                offset = self.cur.ins().iadd(scaled, offset);
+            }
+            // The first access is that to the flags now.
+            self.barrier(reference, place.base, offset, code.take());
+        }
+        let (opcode, aligned) = match storage {
+            StorageType::I8 => (Opcode::Istore8, true),
+            StorageType::I16 => (Opcode::Istore16, true),
+            StorageType::Val(ty) => (Opcode::Store, ty != ValType::V128),
+        };
+        let flags = self.flags.field(self.cur.func, region, code, aligned);
+        let base = self.scaled_base(&place);
+        self.store_op(opcode, flags, value, base, place.offset as i32);
+        Ok(())
+    }
+
+    fn scaled_base(&mut self, place: &Place) -> Value {
+        match place.scaled {
+            Some(scaled) => self.cur.ins().iadd(place.base, scaled),
+            None => place.base,
+        }
+    }
+
+    /// Calls the collector if it watches the object. `null` if the reference may be null.
+    fn barrier(
+        &mut self,
+        reference: Value,
+        object: Value,
+        offset: Value,
+        null: Option<cranelift_codegen::ir::TrapCode>,
+    ) {
+        let region = Region::ObjectFlags;
+        let flags = self.flags.field(self.cur.func, region, null, true);
+        let place = VmObject::FLAGS as i32;
+        let watched = self.load_op(Opcode::Uload8, types::I32, flags, object, place);
+        let bit = self.iconst(types::I32, u64::from(VmObject::BARRIER));
+        let watched = self.cur.ins().band(watched, bit);
+        let (rare, go_on) = (self.new_block(), self.new_block());
+        self.cur.ins().brif(watched, rare, &[], go_on, &[]);
+        self.on_cold_path(rare, |lower| {
+            let reference = lower.cur.ins().uextend(POINTER, reference);
+            lower.call_rare_builtin(Builtin::gc_barrier, &[reference, offset]);
+            lower.cur.ins().jump(go_on, &[]);
+        });
+        self.enter(go_on);
+    }
+
+    /// Whether an object was made in this block and the collector has had no occasion to see it.
+    fn is_new(&self, object: graph::Value) -> bool {
+        let Some(made) = self.graph.def_inst(object) else {
+            return false;
+        };
+        let is_small = matches!(self.graph.op(made), Op::StructNew | Op::StructNewDefault);
+        is_small && self.last_collection == Some(made)
+    }
+
+    /// The bits of a field's value, as the low and the high half of 128.
+    fn as_bits(&mut self, storage: StorageType, value: Value) -> (Value, Value) {
+        let zero = self.iconst(types::I64, 0);
+        let low = match storage {
+            StorageType::Val(ValType::V128) => {
+                let lanes = self.as_lanes(value, types::I64X2);
+                let low = self.cur.ins().extractlane(lanes, 0);
+                let high = self.cur.ins().extractlane(lanes, 1);
+                return (low, high);
+            }
+            StorageType::Val(ValType::F32) => {
+                let bits = self.bitcast(types::I32, value);
+                self.cur.ins().uextend(types::I64, bits)
+            }
+            StorageType::Val(ValType::F64) => self.bitcast(types::I64, value),
+            _ if self.cur.func.dfg.value_type(value) == types::I32 => {
+                self.cur.ins().uextend(types::I64, value)
+            }
+            _ => value,
+        };
+        (low, zero)
+    }
+
+    // Types.
+
+    fn field(&self, ty: TypeIndex, field: u32) -> Result<(FieldType, u32), CompileError> {
+        let module = &*self.env.module;
+        // The fields before it are where they are without those behind it.
+        let fields = module.struct_fields(ty).get(..=field as usize);
+        let bug = || CompileError::Bug(format!("field {field} of {ty}"));
+        let fields = fields.ok_or_else(bug)?;
+        let layout = struct_layout(fields, |ty| module.is_func_ref(ty));
+        match (fields.last(), layout.offsets.last()) {
+            (Some(&field), Some(&offset)) => Ok((field, offset)),
+            _ => Err(bug()),
+        }
+    }
+
+    fn element_type(&self, ty: TypeIndex) -> Result<FieldType, CompileError> {
+        let element = self.env.module.array_element(ty);
+        element.ok_or_else(|| CompileError::Bug(format!("{ty} is no array")))
+    }
+
+    /// Which other accesses one to a field or element may be the same as.
+    fn region_of(&mut self, ty: TypeIndex, field: Option<u32>, is: FieldType) -> Region {
+        match (is.mutable, field) {
+            (false, _) => Region::Constant,
+            (true, Some(field)) => self.field_region(self.field_key(ty, field)),
+            (true, None) => {
+                let root = self.env.module.ancestors(ty).last().unwrap_or(ty);
+                self.field_region((self.env.module.canonical_type(root), None))
+            }
+        }
+    }
+
+    /// A field as the uppermost type that has it names it.
+    fn field_key(&self, ty: TypeIndex, field: u32) -> FieldKey {
+        let module = &*self.env.module;
+        let has = |ty: &TypeIndex| module.struct_fields(*ty).len() > field as usize;
+        let first = module.ancestors(ty).take_while(has).last().unwrap_or(ty);
+        (module.canonical_type(first), Some(field))
+    }
+
+    fn field_region(&mut self, key: FieldKey) -> Region {
+        let fields = &mut self.scratch.fields;
+        let number = fields.iter().position(|&other| other == key);
+        let number = number.unwrap_or_else(|| {
+            fields.push(key);
+            fields.len() - 1
+        });
+        Region::Field(number as u32)
+    }
+}
