@@ -17,6 +17,7 @@ mod compiler;
 mod emit;
 pub mod graph;
 mod isa;
+mod known;
 mod lower;
 pub mod passes;
 mod signature;

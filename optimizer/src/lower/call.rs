@@ -316,8 +316,17 @@ impl Lower<'_> {
     /// Calls a function of the runtime.
     pub(super) fn call_builtin_raw(&mut self, builtin: Builtin, args: &[Value]) -> ir::Inst {
         let signature = self.builtin_signature(builtin);
-        let table = self.vm_pointer(Pointer::Builtins);
-        let flags = self.flags.pointer(self.cur.func);
+        let (table, flags) = match self.rare {
+            true => {
+                let flags = self.flags.mutable(self.cur.func, Region::Interrupt);
+                let table = self.load(POINTER, flags, self.vmctx, VmContextHeader::BUILTINS);
+                (table, flags)
+            }
+            false => {
+                let table = self.vm_pointer(Pointer::Builtins);
+                (table, self.flags.pointer(self.cur.func))
+            }
+        };
         let code = self.load(POINTER, flags, table, builtin.offset());
         let mut values = Values::from_slice(&[self.vmctx]);
         values.extend_from_slice(args);

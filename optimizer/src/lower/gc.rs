@@ -18,7 +18,7 @@ use cranelift_codegen::ir::{BlockArg, InstBuilder, Opcode, Value, types};
 
 use super::vm::{FieldKey, Pointer, Region};
 use super::{Lower, clif_type};
-use crate::graph::{self, Imm, Op, Slot, ValueDef};
+use crate::graph::{self, Imm, Op};
 use crate::signature::POINTER;
 use crate::traps;
 
@@ -330,7 +330,10 @@ impl Lower<'_> {
             lower.spill_roots(&locals);
             let kind = lower.iconst(types::I32, u64::from(kind));
             let size = lower.iconst(types::I32, u64::from(size));
+            // As pure loads, what the call needs would move out of loops and take registers.
+            lower.rare = true;
             let result = lower.call_builtin(Builtin::gc_alloc, &[id, kind, size]);
+            lower.rare = false;
             made = lower.made(result);
             let Ok(reference) = made else {
                 return;
@@ -417,46 +420,11 @@ impl Lower<'_> {
     /// Whether a value is not null from its definition on: what is known later only, after a check,
     /// is not meant, for accesses may move up to the definition.
     pub(super) fn is_some(&self, value: graph::Value) -> bool {
-        let module = &*self.env.module;
-        let is_some = |ty: ValType| matches!(ty, ValType::Ref(ty) if !ty.nullable);
-        let inst = match self.graph.def(value) {
-            ValueDef::Param(block, i) => {
-                return block == self.graph.entry()
-                    && (self.params.get(i as usize)).is_some_and(|&ty| is_some(ty));
-            }
-            ValueDef::Result(inst, _) => inst,
-            ValueDef::Alias(_) | ValueDef::Detached => return false,
-        };
-        let field = |field: FieldType| match field.storage {
-            StorageType::Val(ty) => is_some(ty),
-            StorageType::I8 | StorageType::I16 => false,
-        };
-        let op = self.graph.op(inst);
-        match self.graph.imm(inst) {
-            // These give what they make.
-            _ if op.info().results == [Slot::AnyRef]
-                && op.effects().contains(graph::Effects::COLLECTS) =>
-            {
-                true
-            }
-            Imm::Field { ty, field: i } => {
-                let fields = module.struct_fields(ty);
-                fields.get(i as usize).is_some_and(|&ty| field(ty))
-            }
-            Imm::Type(ty) if op == Op::ArrayGet => module.array_element(ty).is_some_and(field),
-            Imm::Global(global) => is_some(module.globals[global].content),
-            Imm::Table(table) if op == Op::TableGet => !module.tables[table].element.nullable,
-            Imm::Func(func) if op == Op::Call => {
-                let results = module.func_type(func).results();
-                matches!(results, &[ty] if is_some(ty))
-            }
-            Imm::Type(ty) | Imm::CallIndirect { ty, .. }
-                if matches!(op, Op::CallRef | Op::CallIndirect) =>
-            {
-                matches!(module.func_type_at(ty).results(), &[ty] if is_some(ty))
-            }
-            _ => op == Op::RefI31 || op == Op::RefFunc,
-        }
+        let is_check = |inst| matches!(self.graph.op(inst), Op::RefCast | Op::RefAsNonNull);
+        let signature = Some(self.signature);
+        !self.graph.def_inst(value).is_some_and(is_check)
+            && crate::known::ref_type(self.env, signature, self.graph, value)
+                .is_some_and(|ty| !ty.nullable)
     }
 
     fn array_length(&mut self, array: graph::Value) -> Result<Value, CompileError> {

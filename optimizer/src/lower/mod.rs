@@ -28,7 +28,7 @@ mod vm;
 
 use bimetal_abi::{VmContextHeader, VmStoreContext};
 use bimetal_codegen::{CompileError, ModuleEnv};
-use bimetal_wasm::{DefinedFuncIndex, FuncIndex, FuncType, MemoryIndex, TypeIndex, ValType};
+use bimetal_wasm::{DefinedFuncIndex, FuncIndex, FuncType, MemoryIndex, TypeIndex};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     self, Block, BlockArg, FuncRef, Function, GlobalValueData, InstBuilder, SigRef, SourceLoc,
@@ -137,13 +137,14 @@ fn lower_with(
         env,
         graph,
         roots,
-        params: ty.params(),
+        signature: ty,
         last_collection: None,
         cur: FuncCursor::new(func),
         scratch,
         entry,
         block: entry,
         cold: false,
+        rare: false,
         vmctx,
         pointers: [None; vm::POINTERS],
         last_pointer: None,
@@ -170,8 +171,8 @@ struct Lower<'a> {
     env: &'a ModuleEnv,
     graph: &'a Graph,
     roots: &'a Roots,
-    /// The types of the parameters.
-    params: &'a [ValType],
+    /// The function's type.
+    signature: &'a FuncType,
     /// The last instruction of this block of the graph at which the collector might have run.
     last_collection: Option<graph::Inst>,
     /// At the end of `block`.
@@ -182,6 +183,8 @@ struct Lower<'a> {
     block: Block,
     /// Whether the graph's block is cold.
     cold: bool,
+    /// Whether what a call of the runtime needs is loaded there and then.
+    rare: bool,
     vmctx: Value,
     pointers: [Option<Value>; vm::POINTERS],
     /// The last instruction of the pointers at the start of `entry`.

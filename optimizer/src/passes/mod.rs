@@ -97,6 +97,8 @@ pub const CONSTRAINTS: &[Constraint] = &[
 /// What a pass has besides the graph.
 struct Context<'a> {
     env: &'a ModuleEnv,
+    /// The function's type.
+    signature: Option<&'a FuncType>,
     fuel: Fuel,
     scratch: &'a mut Scratch,
 }
@@ -189,6 +191,7 @@ pub fn run(
 ) -> Result<(), CompileError> {
     let mut context = Context {
         env,
+        signature,
         fuel: Fuel::new(settings.opt_fuel),
         scratch,
     };

@@ -76,6 +76,7 @@ impl Simplifier<'_, '_> {
         Facts {
             graph: self.graph,
             env: self.context.env,
+            signature: self.context.signature,
             bits: &self.bits,
         }
     }
@@ -151,6 +152,7 @@ impl Simplifier<'_, '_> {
                 self.graph.args_mut(inst)[0] = address;
                 self.graph.inst_mut(inst).imm = imm;
             }
+            Rewrite::Immediate(imm) => self.graph.inst_mut(inst).imm = imm,
             Rewrite::Jump(edge) => self.graph.replace_with_jump(inst, edge),
             Rewrite::Branch(condition, exchange) => self.branch(inst, condition, exchange),
         }

@@ -18,6 +18,10 @@ use random::Rng;
 /// The module that the functions of these tests are of.
 static ENV: LazyLock<ModuleEnv> = LazyLock::new(|| {
     let text = r#"(module
+        (type (func (param i32) (result i32)))
+        (type $base (sub (struct (field (mut (ref null 1))) (field i32))))
+        (type $final (sub final $base (struct (field (mut (ref null 1))) (field i32))))
+        (type $array (array (mut (ref $base))))
         (import "" "f" (func (param i32) (result i32)))
         (memory 1)
         (table 4 funcref)
@@ -32,6 +36,7 @@ fn run_passes(graph: &mut Graph, names: &[&str], fuel: Option<u64>) -> Vec<&'sta
     let mut scratch = Scratch::default();
     let mut context = Context {
         env: &ENV,
+        signature: None,
         fuel: Fuel::new(fuel),
         scratch: &mut scratch,
     };

@@ -28,7 +28,7 @@ pub(super) fn possible(op: Op, args: &[u64], shift: Option<u64>) -> u64 {
     match op {
         Op::F32Eq | Op::F32Ne | Op::F32Lt | Op::F32Gt | Op::F32Le | Op::F32Ge => 1,
         Op::F64Eq | Op::F64Ne | Op::F64Lt | Op::F64Gt | Op::F64Le | Op::F64Ge => 1,
-        Op::RefIsNull | Op::V128AnyTrue => 1,
+        Op::RefIsNull | Op::RefEq | Op::RefTest | Op::V128AnyTrue => 1,
         Op::I8x16AllTrue | Op::I16x8AllTrue | Op::I32x4AllTrue | Op::I64x2AllTrue => 1,
         Op::I8x16Bitmask => 0xffff,
         Op::I16x8Bitmask => 0xff,

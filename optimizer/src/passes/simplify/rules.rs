@@ -5,6 +5,7 @@
 //! other arithmetic is left to Cranelift.
 
 use bimetal_codegen::ModuleEnv;
+use bimetal_wasm::{FuncType, RefType};
 
 use crate::graph::{Graph, Imm, Inst, Op, Type, Value};
 
@@ -29,6 +30,8 @@ pub(super) enum Rewrite {
     WithConstant(Op, Value, u64),
     /// A `select` of these.
     Select(Value, Value, Value),
+    /// The same with another immediate.
+    Immediate(Imm),
     /// The same access at another address.
     Access(Value, Imm),
     /// A jump along this edge.
@@ -44,6 +47,7 @@ use Rewrite::*;
 pub(super) struct Facts<'a> {
     pub graph: &'a Graph,
     pub env: &'a ModuleEnv,
+    pub signature: Option<&'a FuncType>,
     /// By value, which bits can be set.
     pub bits: &'a [u64],
 }
@@ -97,18 +101,52 @@ impl Facts<'_> {
             imm @ (Imm::Mem { .. } | Imm::MemLane { .. }) => return self.access(args[0], imm),
             Imm::Hint(_) => return self.branch_if(inst, args[0]),
             Imm::JumpTable(_) => return self.br_table(inst, args[0]),
+            Imm::Cast { to, from } => return self.cast(op, to, from, args[0]),
             _ => return Keep,
         }
         match (op, args) {
             (Op::Select, &[a, b, condition]) => self.select(a, b, condition),
             (Op::RefIsNull, &[a]) => match self.def(a) {
                 Some((Op::RefNull, _)) => Constant(1),
-                Some((Op::RefFunc, _)) => Constant(0),
+                _ if self.known(a).is_some_and(|ty| !ty.nullable) => Constant(0),
+                _ => Keep,
+            },
+            (Op::RefAsNonNull, &[a]) if self.known(a).is_some_and(|ty| !ty.nullable) => Value(a),
+            (Op::RefEq, &[a, b]) if a == b => Constant(1),
+            (Op::AnyConvertExtern | Op::ExternConvertAny, &[a]) => match self.def(a) {
+                Some((Op::AnyConvertExtern | Op::ExternConvertAny, &[x])) => Value(x),
                 _ => Keep,
             },
             (_, &[a]) => self.unary(op, a),
             (_, &[a, b]) => self.binary(op, a, b),
             _ => Keep,
+        }
+    }
+
+    fn known(&self, value: Value) -> Option<RefType> {
+        crate::known::ref_type(self.env, self.signature, self.graph, value)
+    }
+
+    /// `ref.test` and `ref.cast`: decided, or with more known of the operand.
+    fn cast(&self, op: Op, to: RefType, from: RefType, value: Value) -> Rewrite {
+        let module = &*self.env.module;
+        let Some(known) = self.known(value) else {
+            return Keep;
+        };
+        if module.is_subtype(known, to) {
+            return match op {
+                Op::RefTest => Constant(1),
+                _ => Value(value),
+            };
+        }
+        let apart = !module.is_heap_subtype(known.heap, to.heap)
+            && !module.is_heap_subtype(to.heap, known.heap);
+        if op == Op::RefTest && apart && !(known.nullable && to.nullable) {
+            return Constant(0);
+        }
+        match known != from && module.is_subtype(known, from) {
+            true => Immediate(Imm::Cast { to, from: known }),
+            false => Keep,
         }
     }
 

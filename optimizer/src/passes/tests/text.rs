@@ -674,3 +674,99 @@ block0(v0: i32):
         5: 4 lines after ["simplify", "dce"]"#]]
     .assert_eq(&results.join("\n"));
 }
+
+/// What one block of lines about references comes to; `v0` is an `anyref`, `v1` an `i32`.
+#[track_caller]
+fn references(text: &str, expected: Expect) {
+    let text = format!(
+        "func (anyref, i32) -> (i32) {{\nblock0(v0: anyref, v1: i32):\n    {}\n}}",
+        text.trim().replace('\n', "\n    ")
+    );
+    let mut graph = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    run_passes(&mut graph, &["simplify", "dce"], None);
+    let printed = graph.to_string();
+    let lines = printed.lines().skip(2).map(str::trim);
+    let lines: Vec<_> = lines.filter(|line| *line != "}").collect();
+    expected.assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn what_a_reference_is_decides_tests() {
+    references(
+        "v2 = struct.new_default type2 @0x1
+         v3 = ref.test type1 from null any v2
+         v4 = ref.is_null v2
+         v5 = i32.add v3, v4
+         return v5",
+        expect![[r#"
+            v5 = i32.const 1
+            return v5"#]],
+    );
+    references(
+        "v2 = struct.new_default type2 @0x1
+         v3 = ref.test type3 from null any v2
+         v4 = ref.test null i31 from null any v2
+         v5 = i32.add v3, v4
+         return v5",
+        expect![[r#"
+            v5 = i32.const 0
+            return v5"#]],
+    );
+    // A field may be null.
+    references(
+        "v2 = struct.new_default type2 @0x1
+         v3: anyref = struct.get type2 field=0 v2 @0x2
+         v4 = ref.test type2 from null any v3
+         return v4",
+        expect![[r#"
+            v2 = struct.new_default type2 @0x1
+            v3: anyref = struct.get type2 field=0 v2 @0x2
+            v4 = ref.test type2 from null type1 v3
+            return v4"#]],
+    );
+}
+
+#[test]
+fn casts_that_cannot_fail_are_their_operands() {
+    references(
+        "v2: anyref = ref.cast null type1 from null any v0 @0x1
+         v3: anyref = ref.cast null struct from null any v2 @0x2
+         v4: anyref = ref.as_non_null v3 @0x3
+         v5: anyref = ref.cast type1 from null any v4 @0x4
+         v6: anyref = ref.as_non_null v5 @0x5
+         v7: i32 = struct.get type1 field=1 v6 @0x6
+         return v7",
+        expect![[r#"
+            v2: anyref = ref.cast null type1 from null any v0 @0x1
+            v4: anyref = ref.as_non_null v2 @0x3
+            v7: i32 = struct.get type1 field=1 v4 @0x6
+            return v7"#]],
+    );
+    // A cast that fails stays where it is.
+    references(
+        "v2 = ref.i31 v1
+         v3: anyref = ref.cast type1 from null any v2 @0x1
+         v4 = ref.eq v3, v3
+         return v4",
+        expect![[r#"
+            v2 = ref.i31 v1
+            v3: anyref = ref.cast type1 from i31 v2 @0x1
+            v4 = i32.const 1
+            return v4"#]],
+    );
+}
+
+#[test]
+fn objects_that_nobody_uses_are_not_made() {
+    references(
+        "v2 = ref.i31 v1
+         v3 = array.new_fixed type3 @0x1
+         v4: externref = extern.convert_any v0
+         v5 = any.convert_extern v4
+         v6 = ref.eq v5, v0
+         return v6",
+        expect![[r#"
+            v6 = i32.const 1
+            return v6"#]],
+    );
+}
