@@ -33,11 +33,9 @@ pub(super) const FIRST_EDEN: u32 = 512 << 10;
 /// How far eden grows while the old space is smaller than the nursery.
 const SMALL_EDEN: u32 = 1 << 20;
 
-/// Copying so many bytes takes about a millisecond: more, and eden is made smaller.
-const MUCH_COPIED: u32 = 1 << 20;
-
-/// So few, and it is made larger.
-const LITTLE_COPIED: u32 = 128 << 10;
+/// If a minor collection copies more bytes than this, which takes more than a millisecond, eden is made
+/// smaller. If it copies less than half of it, eden may grow.
+const MUCH_COPIED: u32 = 3 << 19;
 
 /// How a heap is to be.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +67,10 @@ pub(super) struct Nursery {
     pub(super) eden: u32,
     /// How much it would like to use.
     goal: u32,
+    /// How many collections are to pass before it is tried whether a larger one would do, and how many
+    /// that were the last time.
+    patience: u32,
+    last_patience: u32,
     /// Where eden ends for now; `gc_limit` is that or 0.
     pub(super) limit: u32,
     /// The half with the survivors of the last minor collection: its start, and where they end.
@@ -163,6 +165,8 @@ impl Heap {
                 part,
                 eden: FIRST_EDEN.min(part),
                 goal: FIRST_EDEN.min(part),
+                patience: 0,
+                last_patience: 4,
                 limit: 0,
                 from: part,
                 from_end: part,
@@ -264,18 +268,28 @@ impl Heap {
         self.nursery.goal = self.nursery.eden;
     }
 
-    /// Sees to it that eden has the right size for what survives: `copied` bytes did.
+    /// Sees to it that eden has the right size for what survives: `copied` bytes did. A larger one is
+    /// better as long as collections are not longer, so it is tried now and then.
     pub(super) fn adapt(&mut self, copied: u32) {
         let old = (self.space.len() - self.space.nursery()) << BLOCK_LOG2;
         let most = match old > self.nursery.part {
             true => self.nursery.part,
             false => SMALL_EDEN.min(self.nursery.part),
         };
-        let eden = self.nursery.eden;
+        let nursery = &mut self.nursery;
+        let eden = nursery.eden;
         if copied > MUCH_COPIED {
-            self.nursery.goal = (eden / 2 / 8 * 8).max(LEAST_EDEN);
-        } else if copied < LITTLE_COPIED && eden * 2 <= most {
-            self.nursery.goal = eden * 2;
+            nursery.goal = (eden / 2 / 8 * 8).max(LEAST_EDEN);
+            nursery.last_patience = (nursery.last_patience * 2).min(256);
+            nursery.patience = nursery.last_patience;
+        } else if eden * 2 <= most {
+            nursery.patience = match copied <= MUCH_COPIED / 2 {
+                true => 0,
+                false => nursery.patience.saturating_sub(1),
+            };
+            if nursery.patience == 0 {
+                nursery.goal = eden * 2;
+            }
         }
         let lent = |eden: u32| eden.saturating_sub(FIRST_EDEN).div_ceil(BLOCK) * 3;
         let more = lent(self.nursery.goal).saturating_sub(lent(eden));

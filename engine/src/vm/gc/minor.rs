@@ -25,7 +25,8 @@ struct Evacuation<'h> {
     /// Where the nursery ends, and where its halves begin: what is in eden is below.
     young: u32,
     halves: u32,
-    /// Where the next survivor goes; where there have been enough of them.
+    /// Where survivors go; where the next one goes; where there have been enough of them.
+    to: u32,
     next: u32,
     enough: u32,
     /// What is promoted is born marked.
@@ -65,6 +66,10 @@ impl Evacuation<'_> {
     unsafe fn evacuate(&mut self, object: u32, header: Header) -> u32 {
         // SAFETY: the caller's promise; so many bytes are free where it goes.
         unsafe {
+            // A place that is shown twice refers to a survivor the second time.
+            if object >= self.to && object < self.next {
+                return object;
+            }
             let size = self.view.size(object, header);
             if object < self.halves && self.next + size <= self.enough {
                 return self.survive(object, size);
@@ -155,6 +160,7 @@ impl Heap {
             work: &mut self.work,
             young: nursery.end(),
             halves: nursery.part,
+            to: nursery.to,
             next: nursery.to,
             enough: match promote_all {
                 true => 0,

@@ -35,6 +35,8 @@ mod spaces;
 mod stack;
 mod statistics;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use heap::HeapConfig;
 pub(super) use mark::HostMarks;
