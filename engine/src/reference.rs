@@ -214,10 +214,10 @@ impl<C: AsContextMut> AsContextMut for RootScope<C> {
 macro_rules! gc {
     ($($store:ty)*) => {
         $(impl<T: 'static> $store {
-            /// Drops the values of external references that nothing can reach any more, see
-            /// [`ExternRef`]. It happens by itself when there are twice as many values as were left
-            /// the last time and wasm is called. Nothing happens while wasm of this store is
-            /// running, as in a host function: what its frames hold is not known.
+            /// Collects all objects, and drops the values of external references, that nothing can reach
+            /// any more, see [`ExternRef`]. That happens by itself as there are more of them; this does
+            /// all of it at once. Nothing happens in the callback of a deadline or a call hook: then
+            /// arguments are on their way, which nobody is seen to hold.
             pub fn gc(&mut self) {
                 self.as_context_mut().opaque().collect();
             }

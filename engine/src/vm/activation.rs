@@ -267,7 +267,7 @@ pub(super) unsafe fn enter(
         if (*context).interrupt.load(Ordering::Relaxed) != 0 {
             (*store).signal().remind();
         }
-        (*store).ran = true;
+        (*store).entries += 1;
         let activation = Activation::new(context, Saved::NOTHING);
         let returned = activation.run(store, trampoline, callee, caller, code, args);
         activation.end(store, returned)

@@ -8,7 +8,7 @@
 
 use std::any::Any;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bimetal_abi::gc::reference;
 
@@ -41,8 +41,8 @@ struct Slot {
     generation: u32,
     /// The outermost root scope that holds it.
     held: AtomicU64,
-    /// Whether the host obtained it while wasm was running, and wasm has run since.
-    in_call: AtomicBool,
+    /// The outermost call (`StoreOpaque::entries`) in which the host obtained it last.
+    in_call: AtomicU64,
     /// What owned handles share.
     owner: Weak<()>,
 }
@@ -136,7 +136,7 @@ impl StoreOpaque {
                     value: None,
                     generation: 0,
                     held: AtomicU64::new(NOT_HELD),
-                    in_call: AtomicBool::new(false),
+                    in_call: AtomicU64::new(0),
                     owner: Weak::new(),
                 });
                 number as u32
@@ -158,7 +158,7 @@ impl StoreOpaque {
             return 0;
         };
         match self.is_running() {
-            true => slot.in_call.store(true, Ordering::Relaxed),
+            true => slot.in_call.store(self.entries, Ordering::Relaxed),
             false => self.externs.hold(slot),
         }
         slot.generation
@@ -206,13 +206,12 @@ impl StoreOpaque {
     /// Drops the values that neither wasm nor the host can reach. Wasm reaches those in `marks`.
     pub(super) fn drop_externs(&mut self, marks: HostMarks) {
         let mut dropped = Vec::new();
-        let running = self.is_running();
+        let call = self.is_running().then_some(self.entries);
         for (i, slot) in self.externs.slots.iter_mut().enumerate() {
             let held = slot.held.load(Ordering::Relaxed);
             let held = held == 0 || self.externs.scopes.contains(&held);
-            let in_call = slot.in_call.get_mut();
-            *in_call &= running;
-            if marks.has(i as u32) || held || *in_call || slot.owner.strong_count() > 0 {
+            let held = held || call == Some(*slot.in_call.get_mut());
+            if marks.has(i as u32) || held || slot.owner.strong_count() > 0 {
                 continue;
             }
             let Some(value) = slot.value.take() else {

@@ -525,7 +525,7 @@ fn allocate(
 impl StoreOpaque {
     /// Gives all that instances have back to where it came from.
     pub(super) fn free_instances(&mut self) {
-        let ran = self.ran;
+        let ran = self.entries > 0;
         let mut memories: Vec<_> = take(&mut self.memories)
             .into_iter()
             .map(|(_, m)| Some(m))

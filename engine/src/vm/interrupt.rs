@@ -304,6 +304,27 @@ unsafe fn wait(context: *mut VmStoreContext, what: &str, pause: Pause) -> Result
     }
 }
 
+/// Wasm was interrupted with references in registers: nothing may be collected, whatever the embedder's
+/// callback does.
+struct InTransit(*mut StoreOpaque);
+
+impl InTransit {
+    /// # Safety
+    /// The store outlives the guard, and is not in use when that is made or dropped.
+    unsafe fn new(store: *mut StoreOpaque) -> InTransit {
+        // SAFETY: the caller's promise.
+        unsafe { (*store).externs.transit(true) };
+        InTransit(store)
+    }
+}
+
+impl Drop for InTransit {
+    fn drop(&mut self) {
+        // SAFETY: as `new` was promised.
+        unsafe { (*self.0).externs.transit(false) };
+    }
+}
+
 /// Finds out who asked, and does it.
 ///
 /// # Safety
@@ -322,7 +343,11 @@ unsafe fn answer(context: *mut VmStoreContext) -> Result<()> {
         if wishes & Wish::Deadline as u64 != 0 {
             let store = (*context).store;
             let at_deadline = (*store.cast::<StoreOpaque>()).metering.at_deadline;
-            if let Some((pause, ticks)) = at_deadline(store)? {
+            let asked = {
+                let _guard = InTransit::new(store.cast());
+                at_deadline(store)
+            };
+            if let Some((pause, ticks)) = asked? {
                 wait(context, "yielding at a deadline", pause)?;
                 StoreOpaque::from_context(context).set_deadline(ticks);
             }

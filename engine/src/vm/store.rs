@@ -150,8 +150,8 @@ pub struct StoreOpaque {
     tell_call_hook: TellCallHook,
     /// Whether host functions are called through trampolines that do.
     pub(super) hooked: bool,
-    /// Whether wasm has been entered.
-    pub(super) ran: bool,
+    /// How often wasm has been entered while none was running.
+    pub(super) entries: u64,
     pub(super) metering: Metering,
     max_wasm_stack: usize,
     /// What the store's code runs on, while it runs.
@@ -215,7 +215,7 @@ impl StoreOpaque {
             ask_limiter: ask_limiter::<T>,
             tell_call_hook: tell_call_hook::<T>,
             hooked: false,
-            ran: false,
+            entries: 0,
             metering: Metering::new::<T>(context, engine.tunables()),
             max_wasm_stack: engine.max_wasm_stack(),
             fiber: Current::NONE,

@@ -14,13 +14,7 @@ pub(super) trait RootSet {
     fn each(&mut self, all: bool, visit: &mut dyn FnMut(*mut u32) -> bool);
 }
 
-/// Whether nothing may be collected while wasm is on the stack, since it is not known where its
-/// frames have references.
-pub(super) const fn frames_are_unknown() -> bool {
-    true
-}
-
-/// What is in a slot of a frame, by the return address: where stack maps were found before.
+/// Where frames have references, by return address: what was found before.
 #[derive(Debug)]
 pub(super) struct FrameCache {
     /// By the hash of a return address: the address, and a part of `offsets`.
@@ -63,9 +57,13 @@ impl FrameCache {
     }
 }
 
-/// Adds the offsets of the stack map of a return address.
-fn stack_map(pc: usize, _offsets: &mut Vec<u32>) {
-    let _ = module_at(pc);
+/// Adds the offsets of the stack map of a return address, if it has one.
+fn stack_map(pc: usize, offsets: &mut Vec<u32>) {
+    let found = module_at(pc).and_then(|module| {
+        let (func, offset) = module.code.find(pc)?;
+        module.code.sites(func)?.stack_maps.at(offset)
+    });
+    offsets.extend(found.into_iter().flat_map(|map| map.below_fp));
 }
 
 /// A store, as what has references; its heap is elsewhere meanwhile.
@@ -79,15 +77,13 @@ impl RootSet for StoreRoots<'_> {
         let store = &mut *self.store;
         let frames = &mut *self.frames;
         let context = store.context().as_ptr();
-        if !frames_are_unknown() {
-            // SAFETY: wasm of this store has called us, or is not running.
-            unsafe {
-                each_frame(context, |fp, pc| {
-                    for &offset in frames.slots(pc) {
-                        visit(ptr::with_exposed_provenance_mut(fp - offset as usize));
-                    }
-                });
-            }
+        // SAFETY: wasm of this store has called us, or is not running.
+        unsafe {
+            each_frame(context, |fp, pc| {
+                for &offset in frames.slots(pc) {
+                    visit(ptr::with_exposed_provenance_mut(fp - offset as usize));
+                }
+            });
         }
         store.each_traced_global(|slot| {
             visit(slot);

@@ -11,7 +11,7 @@ use super::mark::HostMarks;
 use super::object::{array_size, elements_at};
 use super::roots::{OwnedRoot, RootHandle, ScopeStart};
 use super::space::{NoRoom, Space};
-use super::stack::{FrameCache, RootSet, StoreRoots, frames_are_unknown};
+use super::stack::{FrameCache, RootSet, StoreRoots};
 use super::statistics::GcStats;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::limits::Request;
@@ -48,9 +48,10 @@ impl StoreOpaque {
         self.gc.heap.as_deref_mut()
     }
 
-    /// Whether things may be collected now.
+    /// Whether things may be collected now: not while raw references are where nobody finds them, on
+    /// their way between host and wasm or in the registers of wasm that was interrupted.
     pub(in crate::vm) fn may_collect(&self) -> bool {
-        !self.externs.is_in_transit() && !(frames_are_unknown() && self.is_running())
+        !self.externs.is_in_transit()
     }
 
     /// Collects, if that is possible now.
