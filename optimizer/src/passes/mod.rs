@@ -14,6 +14,7 @@
 //! no aliases.
 
 mod dce;
+mod loads;
 mod simplify;
 mod straighten;
 #[cfg(test)]
@@ -69,6 +70,11 @@ pub const PASSES: &[Pass] = &[
         run: straighten::run,
     },
     Pass {
+        name: "loads",
+        levels: OPTIMIZED,
+        run: loads::run,
+    },
+    Pass {
         name: "dce",
         levels: OPTIMIZED,
         run: dce::run,
@@ -91,6 +97,11 @@ pub const CONSTRAINTS: &[Constraint] = &[
         first: "straighten",
         then: "dce",
         reason: "blocks that are jumped past stay behind, with the values that only they use",
+    },
+    Constraint {
+        first: "straighten",
+        then: "loads",
+        reason: "more is known in a block with one way in",
     },
 ];
 
@@ -134,6 +145,7 @@ pub struct Scratch {
     cfg: Cfg,
     simplify: simplify::Scratch,
     straighten: straighten::Scratch,
+    loads: loads::Scratch,
     dce: dce::Scratch,
 }
 

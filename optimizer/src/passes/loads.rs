@@ -1,0 +1,387 @@
+//! Loads of what is known: what was stored to the address, or loaded from it, before.
+//!
+//! Compilers that were told not to optimise keep every variable in memory, and all of them do with
+//! what has its address taken. A walk in reverse postorder keeps, for each memory, what the last
+//! accesses say of its bytes; a load of such bytes becomes the value. A store ends what is known of
+//! the bytes that it may write: of all that are not at another distance from the same value. What may
+//! run other code ends everything. A block knows what all blocks before it agree on, so a loop's header
+//! knows nothing.
+//!
+//! A load goes only if an access at the same address has reached as far without a trap. Threads may
+//! write to shared memories at any time, so nothing is known of these.
+//!
+//! Cranelift does the same, but forgets all of a memory at every store to it.
+
+use bimetal_wasm::MemoryIndex;
+
+use super::{Context, Fuel};
+use crate::graph::{Cfg, Effects, Graph, Imm, Inst, Op, Type, Value};
+use bimetal_codegen::ModuleEnv;
+
+/// Working memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// What is known where the walk is, the oldest first.
+    known: Vec<Fact>,
+    /// What is known at the end of each block that was walked.
+    ends: Vec<Fact>,
+    /// By block, its part of `ends`; `None` if it was not walked.
+    parts: Vec<Option<(u32, u32)>>,
+}
+
+/// So much is known at a time. More takes time and, in code that is live for long, registers.
+const MAX_KNOWN: usize = 24;
+
+/// More additions in a row are not looked through.
+const MAX_SUMS: usize = 8;
+
+/// So much is kept of all blocks; behind the rest nothing is known. Only functions with thousands of
+/// blocks have more.
+const MAX_KEPT: usize = 1 << 16;
+
+/// An address: equal if `base` and `offset` are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Address {
+    memory: MemoryIndex,
+    /// `None` for a constant, which `offset` includes.
+    base: Option<Value>,
+    offset: u64,
+    /// `base` without constants that are added to it: addresses with the same are `distance` apart.
+    root: Option<Value>,
+    distance: u64,
+}
+
+/// The low `size` bytes of `value` are in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fact {
+    address: Address,
+    size: u8,
+    value: Value,
+    /// The load that gives `value` as it is.
+    exact: Option<Op>,
+}
+
+/// What becomes of a load.
+enum Known {
+    Value(Value),
+    Unary(Op, Value),
+    Masked(Op, Value, u64),
+}
+
+pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
+    let cfg = &mut context.scratch.cfg;
+    cfg.compute(graph);
+    let scratch = &mut context.scratch.loads;
+    scratch.ends.clear();
+    scratch.parts.clear();
+    scratch.parts.resize(graph.num_blocks(), None);
+    let mut walk = Walk {
+        graph,
+        env: context.env,
+        fuel: &mut context.fuel,
+        scratch,
+        changed: false,
+        aliases: false,
+    };
+    for block in cfg.reverse_postorder() {
+        walk.begin(cfg, block);
+        let mut inst = walk.graph.first_inst(block);
+        while let Some(current) = inst {
+            inst = walk.graph.next_inst(current);
+            walk.visit(current);
+        }
+        walk.end(block);
+    }
+    let Walk {
+        changed, aliases, ..
+    } = walk;
+    if aliases {
+        graph.resolve_aliases();
+    }
+    changed
+}
+
+struct Walk<'a> {
+    graph: &'a mut Graph,
+    env: &'a ModuleEnv,
+    fuel: &'a mut Fuel,
+    scratch: &'a mut Scratch,
+    changed: bool,
+    aliases: bool,
+}
+
+impl Walk<'_> {
+    /// Knows what is known at the end of all blocks before this one.
+    fn begin(&mut self, cfg: &Cfg, block: crate::graph::Block) {
+        let Scratch { known, ends, parts } = &mut *self.scratch;
+        known.clear();
+        let mut first = true;
+        for &inst in cfg.pred_insts(block) {
+            let before = self.graph.inst_block(inst);
+            let part = before.and_then(|before| parts[before.as_u32() as usize]);
+            let Some((start, end)) = part else {
+                known.clear();
+                return;
+            };
+            let end = &ends[start as usize..end as usize];
+            match first {
+                true => known.extend_from_slice(end),
+                false => known.retain(|fact| end.contains(fact)),
+            }
+            first = false;
+        }
+    }
+
+    /// Keeps what is known for the blocks that follow.
+    fn end(&mut self, block: crate::graph::Block) {
+        let Scratch { known, ends, parts } = &mut *self.scratch;
+        let is_last = self.graph.successors(block).next().is_none();
+        if is_last || ends.len() + known.len() > MAX_KEPT {
+            known.clear();
+        }
+        let start = ends.len() as u32;
+        ends.extend_from_slice(known);
+        parts[block.as_u32() as usize] = Some((start, ends.len() as u32));
+    }
+
+    fn visit(&mut self, inst: Inst) {
+        let op = self.graph.op(inst);
+        let effects = op.effects();
+        if !effects.intersects(
+            Effects::READS_MEMORY
+                | Effects::WRITES_MEMORY
+                | Effects::WRITES_MEMORY_SIZE
+                | Effects::CAN_CALL,
+        ) {
+            return;
+        }
+        if let Some(size) = load_size(op) {
+            if let Some(address) = self.address(inst) {
+                self.load(inst, op, address, size);
+            }
+        } else if let Some((size, exact)) = store_size(op) {
+            match self.address(inst) {
+                Some(address) => self.store(inst, address, size, exact),
+                None => self.scratch.known.clear(),
+            }
+        } else if effects != Effects::LOAD {
+            self.scratch.known.clear();
+        }
+    }
+
+    /// Where an instruction loads or stores.
+    fn address(&self, inst: Inst) -> Option<Address> {
+        let Imm::Mem { memory, offset } = self.graph.imm(inst) else {
+            return None;
+        };
+        let base = self.graph.resolve(self.graph.args(inst)[0]);
+        if let Some(constant) = self.constant(base) {
+            let offset = constant.checked_add(offset)?;
+            return Some(Address {
+                memory,
+                base: None,
+                offset,
+                root: None,
+                distance: offset,
+            });
+        }
+        let (mut root, mut distance) = (base, offset);
+        for _ in 0..MAX_SUMS {
+            let Some(inst) = self.graph.def_inst(root) else {
+                break;
+            };
+            let (&[a, b], op) = (self.graph.args(inst), self.graph.op(inst)) else {
+                break;
+            };
+            let Some(constant) = self.constant(b) else {
+                break;
+            };
+            distance = match op {
+                Op::I32Add | Op::I64Add => distance.wrapping_add(constant),
+                Op::I32Sub | Op::I64Sub => distance.wrapping_sub(constant),
+                _ => break,
+            };
+            root = self.graph.resolve(a);
+        }
+        Some(Address {
+            memory,
+            base: Some(base),
+            offset,
+            root: Some(root),
+            distance,
+        })
+    }
+
+    /// An integer that is constant.
+    fn constant(&self, value: Value) -> Option<u64> {
+        let inst = self.graph.def_inst(self.graph.resolve(value))?;
+        match self.graph.imm(inst) {
+            Imm::I32(value) => Some(u64::from(value as u32)),
+            Imm::I64(value) => Some(value as u64),
+            _ => None,
+        }
+    }
+
+    fn load(&mut self, inst: Inst, op: Op, address: Address, size: u8) {
+        if self.env.memories[address.memory].ty.shared {
+            return;
+        }
+        let known = &mut self.scratch.known;
+        let at = |fact: &Fact| fact.address.is(&address);
+        if let Some(place) = known.iter().rposition(at) {
+            let fact = known[place];
+            let found = self.from(&fact, op, size);
+            if found.is_some() && self.fuel.consume() {
+                self.changed = true;
+                match found {
+                    Some(Known::Value(value)) => {
+                        let result = self.graph.result(inst);
+                        self.graph.remove_inst(inst);
+                        self.graph.alias(result, value);
+                        self.aliases = true;
+                    }
+                    Some(Known::Unary(op, value)) => self.replace(inst, op, &[value]),
+                    Some(Known::Masked(op, value, mask)) => {
+                        let ty = self.graph.ty(value);
+                        let (constant, imm) = match ty {
+                            Type::I32 => (Op::I32Const, Imm::I32(mask as i32)),
+                            _ => (Op::I64Const, Imm::I64(mask as i64)),
+                        };
+                        let mask = self.graph.make_inst(constant, &[], imm, None, &[ty]);
+                        self.graph.insert_before(mask, inst);
+                        let mask = self.graph.result(mask);
+                        self.replace(inst, op, &[value, mask]);
+                    }
+                    None => {}
+                }
+                return;
+            }
+            if fact.size > size {
+                return;
+            }
+            self.scratch.known.remove(place);
+        }
+        let value = self.graph.result(inst);
+        self.learn(Fact {
+            address,
+            size,
+            value,
+            exact: Some(op),
+        });
+    }
+
+    fn replace(&mut self, inst: Inst, op: Op, args: &[Value]) {
+        self.graph.replace(inst, op, args, Imm::None);
+        // It cannot trap any more.
+        self.graph.inst_mut(inst).site = None.into();
+    }
+
+    fn store(&mut self, inst: Inst, address: Address, size: u8, exact: Option<Op>) {
+        let env = self.env;
+        let memory = &env.memories[address.memory].ty;
+        let mask = match memory.memory64 {
+            true => u64::MAX,
+            false => u64::from(u32::MAX),
+        };
+        let is_imported = |memory| env.module.defined_memory(memory).is_none();
+        self.scratch.known.retain(|fact| {
+            let other = fact.address.memory;
+            match other == address.memory {
+                true => fact.address.is_apart(fact.size, &address, size, mask),
+                // Two imports may be one memory.
+                false => !(is_imported(other) && is_imported(address.memory)),
+            }
+        });
+        if !memory.shared {
+            let value = self.graph.resolve(self.graph.args(inst)[1]);
+            self.learn(Fact {
+                address,
+                size,
+                value,
+                exact,
+            });
+        }
+    }
+
+    fn learn(&mut self, fact: Fact) {
+        let known = &mut self.scratch.known;
+        if known.len() == MAX_KNOWN {
+            known.remove(0);
+        }
+        known.push(fact);
+    }
+
+    /// What a load of `size` bytes gives, from what is known.
+    fn from(&self, fact: &Fact, load: Op, size: u8) -> Option<Known> {
+        use Known::{Masked, Unary, Value};
+        let value = fact.value;
+        if fact.exact == Some(load) {
+            return Some(Value(value));
+        }
+        if size > fact.size {
+            return None;
+        }
+        Some(match (self.graph.ty(value), load) {
+            (Type::I32, Op::I32Load8U) => Masked(Op::I32And, value, 0xff),
+            (Type::I32, Op::I32Load16U) => Masked(Op::I32And, value, 0xffff),
+            (Type::I32, Op::I32Load8S) => Unary(Op::I32Extend8S, value),
+            (Type::I32, Op::I32Load16S) => Unary(Op::I32Extend16S, value),
+            (Type::I32, Op::I64Load32U) => Unary(Op::I64ExtendI32U, value),
+            (Type::I32, Op::I64Load32S) => Unary(Op::I64ExtendI32S, value),
+            (Type::I32, Op::F32Load) => Unary(Op::F32ReinterpretI32, value),
+            (Type::I64, Op::I64Load8U) => Masked(Op::I64And, value, 0xff),
+            (Type::I64, Op::I64Load16U) => Masked(Op::I64And, value, 0xffff),
+            (Type::I64, Op::I64Load32U) => Masked(Op::I64And, value, 0xffff_ffff),
+            (Type::I64, Op::I64Load8S) => Unary(Op::I64Extend8S, value),
+            (Type::I64, Op::I64Load16S) => Unary(Op::I64Extend16S, value),
+            (Type::I64, Op::I64Load32S) => Unary(Op::I64Extend32S, value),
+            (Type::I64, Op::I32Load) => Unary(Op::I32WrapI64, value),
+            (Type::I64, Op::F64Load) => Unary(Op::F64ReinterpretI64, value),
+            (Type::F32, Op::I32Load) => Unary(Op::I32ReinterpretF32, value),
+            (Type::F64, Op::I64Load) => Unary(Op::I64ReinterpretF64, value),
+            _ => return None,
+        })
+    }
+}
+
+impl Address {
+    fn is(&self, other: &Address) -> bool {
+        self.base == other.base && self.offset == other.offset && self.memory == other.memory
+    }
+
+    /// Whether accesses of so many bytes at two addresses of a memory have no byte in common, if
+    /// both are in bounds. An address in bounds is the same number modulo the size of the index space.
+    fn is_apart(&self, size: u8, other: &Address, other_size: u8, mask: u64) -> bool {
+        let ahead = other.distance.wrapping_sub(self.distance) & mask;
+        let behind = self.distance.wrapping_sub(other.distance) & mask;
+        self.root == other.root && ahead >= u64::from(size) && behind >= u64::from(other_size)
+    }
+}
+
+/// Bytes that a load accesses, if its result is these bytes, extended or not.
+fn load_size(op: Op) -> Option<u8> {
+    Some(match op {
+        Op::I32Load8S | Op::I32Load8U | Op::I64Load8S | Op::I64Load8U => 1,
+        Op::I32Load16S | Op::I32Load16U | Op::I64Load16S | Op::I64Load16U => 2,
+        Op::I32Load | Op::I64Load32S | Op::I64Load32U | Op::F32Load => 4,
+        Op::I64Load | Op::F64Load => 8,
+        Op::V128Load => 16,
+        _ => return None,
+    })
+}
+
+/// Bytes that a store writes, which are the lowest of its operand, and the load that gives that
+/// operand back.
+fn store_size(op: Op) -> Option<(u8, Option<Op>)> {
+    Some(match op {
+        Op::I32Store8 | Op::I64Store8 => (1, None),
+        Op::I32Store16 | Op::I64Store16 => (2, None),
+        Op::I64Store32 => (4, None),
+        Op::I32Store => (4, Some(Op::I32Load)),
+        Op::F32Store => (4, Some(Op::F32Load)),
+        Op::I64Store => (8, Some(Op::I64Load)),
+        Op::F64Store => (8, Some(Op::F64Load)),
+        Op::V128Store => (16, Some(Op::V128Load)),
+        _ => return None,
+    })
+}
