@@ -137,22 +137,36 @@ impl SiteTable {
             .find(|site| site.code_offset == return_offset && site.trap.is_none())
     }
 
-    /// The same table for a body that lies elsewhere in its module: every wasm offset is `delta`
-    /// more, modulo 2³². `None` if there are inlined functions, which moved by themselves.
-    pub fn moved(&self, delta: u32) -> Option<SiteTable> {
-        if !self.nodes.is_empty() {
-            return None;
+    /// The same table for bodies that lie elsewhere in their module: wasm offsets in the function
+    /// itself (`None`), or in one that was inlined, are so much more, modulo 2³². `None` if `by` knows
+    /// one of them not.
+    pub fn moved(&self, mut by: impl FnMut(Option<FuncIndex>) -> Option<u32>) -> Option<SiteTable> {
+        // By node.
+        let mut distances = Vec::with_capacity(self.nodes.len() + 1);
+        distances.push(by(None)?);
+        for node in &self.nodes {
+            distances.push(by(Some(node.func))?);
         }
+        let moved = |node: u32, offset: u32| {
+            let distance = distances.get(node as usize)?;
+            Some(offset.wrapping_add(*distance))
+        };
         let mut builder = SiteTableBuilder::default();
         for site in self.iter() {
             builder.push(Site {
-                wasm_offset: site.wasm_offset.wrapping_add(delta),
+                wasm_offset: moved(site.node, site.wasm_offset)?,
                 ..site
             });
         }
+        let nodes = self.nodes.iter().map(|node| {
+            Some(InlineNode {
+                call_offset: moved(node.parent, node.call_offset)?,
+                ..*node
+            })
+        });
         Some(SiteTable {
             stack_maps: self.stack_maps.clone(),
-            ..builder.finish([])
+            ..builder.finish(nodes.collect::<Option<Box<[_]>>>()?)
         })
     }
 
@@ -256,26 +270,34 @@ mod tests {
 
     #[test]
     fn tables_move_with_their_bodies() {
-        let site = |code_offset, wasm_offset| Site {
+        let site = |code_offset, node, wasm_offset| Site {
             code_offset,
             trap: None,
-            node: 0,
+            node,
             wasm_offset,
         };
+        let node = |parent, call_offset, func| InlineNode {
+            parent,
+            call_offset,
+            func: FuncIndex::from_u32(func),
+        };
         let mut builder = SiteTableBuilder::default();
-        builder.push(site(3, 100));
-        builder.push(site(9, 80));
-        let table = builder.finish([]);
-        let sites = |table: SiteTable| table.iter().collect::<Vec<_>>();
-        assert_eq!(
-            table.moved(5).map(sites),
-            Some(vec![site(3, 105), site(9, 85)])
-        );
-        let back = 5u32.wrapping_neg();
-        assert_eq!(
-            table.moved(back).map(sites),
-            Some(vec![site(3, 95), site(9, 75)])
-        );
+        builder.push(site(3, 0, 100));
+        builder.push(site(9, 2, 80));
+        builder.push(site(12, 1, 500));
+        let table = builder.finish([node(0, 110, 7), node(1, 505, 8)]);
+        let distance = |func: Option<FuncIndex>| match func.map(FuncIndex::as_u32) {
+            None => Some(5),
+            Some(7) => Some(7u32.wrapping_neg()),
+            Some(8) => Some(1000),
+            _ => None,
+        };
+        let moved = table.moved(distance).unwrap();
+        let sites: Vec<_> = moved.iter().collect();
+        assert_eq!(sites, [site(3, 0, 105), site(9, 2, 1080), site(12, 1, 493)]);
+        assert_eq!(*moved.nodes, [node(0, 115, 7), node(1, 498, 8)]);
+        let others = table.moved(|func| (func != Some(FuncIndex::from_u32(8))).then_some(0));
+        assert_eq!(others, None);
     }
 
     #[test]

@@ -482,7 +482,7 @@ impl Module {
             )));
         };
         let compiler = self.engine().compiler()?;
-        let env = self.inner.env_to_compile(defined)?;
+        let env = self.inner.env_to_compile_all()?;
         let dump = compiler.dump(env, defined, what);
         dump.map_err(compile_error)
     }

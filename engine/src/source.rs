@@ -7,10 +7,11 @@
 
 use std::fs;
 
-use bimetal_codegen::ModuleEnv;
+use bimetal_codegen::{FunctionCode, ModuleEnv};
 use bimetal_wasm::DefinedFuncIndex;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::middleware::compile_error;
 use crate::module::{Module, ModuleInner};
 
 impl ModuleInner {
@@ -26,10 +27,16 @@ impl ModuleInner {
 
     /// Refuses a module whose code is not what was validated.
     pub(crate) fn check_bodies(&self) -> Result<()> {
-        match self.wasm().bodies.keys().find(|&func| !self.is_whole(func)) {
+        match self.first_damaged() {
             None => Ok(()),
             Some(func) => Err(self.damaged(func)),
         }
+    }
+
+    fn first_damaged(&self) -> Option<DefinedFuncIndex> {
+        // Then all are whole.
+        self.code.image()?;
+        (self.wasm().bodies.keys()).find(|&func| !self.is_whole(func))
     }
 
     fn damaged(&self, func: DefinedFuncIndex) -> Error {
@@ -42,11 +49,50 @@ impl ModuleInner {
         )
     }
 
-    /// What a function is to be compiled from.
-    pub(crate) fn env_to_compile(&self, func: DefinedFuncIndex) -> Result<&ModuleEnv> {
-        if self.is_whole(func) {
-            return Ok(&self.env);
+    /// Compiles a function from bytes that were validated, also those of what is inlined into it.
+    pub(crate) fn compile(&self, func: DefinedFuncIndex) -> Result<FunctionCode> {
+        let compile = |env: &ModuleEnv| {
+            self.engine.with_compiler(|compiler, scratch| {
+                compiler
+                    .function(env, func, scratch)
+                    .map_err(compile_error)
+                    .with_context(|| format!("cannot compile {}", self.describe(func)))
+            })
+        };
+        if self.code.image().is_none() {
+            return compile(&self.env);
         }
+        if !self.is_whole(func) {
+            return compile(self.source(func)?);
+        }
+        // The compiler reads what it likes of the module, and can make nothing worse of what is damaged
+        // than code for which this is found afterwards.
+        let compiled = compile(&self.env);
+        let damaged = match &compiled {
+            Ok(code) => {
+                let nodes = code.sites.nodes.iter();
+                nodes
+                    .filter_map(|node| self.wasm().defined_func(node.func))
+                    .find(|&func| !self.is_whole(func))
+            }
+            Err(_) => self.first_damaged(),
+        };
+        match damaged {
+            Some(damaged) => compile(self.source(damaged)?),
+            None => compiled,
+        }
+    }
+
+    /// What all functions are to be compiled from.
+    pub(crate) fn env_to_compile_all(&self) -> Result<&ModuleEnv> {
+        match self.first_damaged() {
+            None => Ok(&self.env),
+            Some(func) => self.source(func),
+        }
+    }
+
+    /// What is compiled in the place of the module's copy of the binary, which is damaged at `func`.
+    fn source(&self, func: DefinedFuncIndex) -> Result<&ModuleEnv> {
         let source = self.source.get_or_init(|| self.read_source());
         source.as_ref().ok_or_else(|| self.damaged(func))
     }

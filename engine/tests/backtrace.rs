@@ -54,6 +54,49 @@ wasm backtrace:
     Ok(())
 }
 
+/// A function that was inlined has a frame, as if it had been called.
+#[test]
+fn inlined_functions_have_frames() -> Result<()> {
+    let text = r#"(module
+        (memory 1)
+        (func $field (param i32) (result i32) (i32.load offset=4 (local.get 0)))
+        (func $stop unreachable)
+        (func $middle (param i32) (result i32)
+            (i32.add (call $field (i32.const 8)) (call $field (local.get 0))))
+        (func $run (export "run") (param i32) (result i32)
+            (if (i32.eqz (local.get 0)) (then (call $stop)))
+            (call $middle (local.get 0))))"#;
+    let frames = |config: &Config, argument: i32| -> Result<Vec<String>> {
+        let engine = Engine::new(config)?;
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &Module::new(&engine, text)?, &[])?;
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run")?;
+        let error = run.call(&mut store, argument).unwrap_err();
+        let frames = error.backtrace().unwrap().frames().iter();
+        let frame = |f: &bimetal::FrameInfo| {
+            let name = f.func_name().unwrap().to_owned();
+            format!(
+                "{name} {:#x} {:#x}",
+                f.func_offset().unwrap(),
+                f.module_offset().unwrap()
+            )
+        };
+        Ok(frames.map(frame).collect())
+    };
+    let mut plain = Config::new();
+    plain.opt_level(bimetal::OptLevel::None);
+    for argument in [0, -1] {
+        let called = frames(&plain, argument)?;
+        assert_eq!(
+            called.len(),
+            if argument == 0 { 2 } else { 3 },
+            "{called:?}"
+        );
+        assert_eq!(frames(&Config::new(), argument)?, called);
+    }
+    Ok(())
+}
+
 #[test]
 fn without_details_there_are_no_lines() -> Result<()> {
     let mut config = Config::new();
@@ -301,6 +344,8 @@ fn a_perf_map_names_what_is_compiled() -> Result<()> {
     for lazy in [true, false] {
         let mut config = Config::new();
         config.profiler(ProfilingStrategy::PerfMap).lazy(lazy);
+        // Nothing is inlined.
+        config.opt_level(bimetal::OptLevel::None);
         trap(&config, GUEST)?;
         let map = std::fs::read_to_string(&path)?;
         let lines = map.lines().skip(ranges.len());

@@ -160,6 +160,52 @@ fn a_module_built_again_keeps_what_has_not_changed() -> Result<()> {
     Ok(())
 }
 
+/// What is inlined into a function is a part of it.
+#[test]
+fn a_function_changes_with_what_was_inlined_into_it() -> Result<()> {
+    let folder = Folder::new("cache-inlined");
+    let cache = folder.cache();
+    let module = |first: &str, divide: &str| {
+        format!(
+            r#"(module {first}
+            (func $divide (param i32 i32) (result i32) ({divide} (local.get 0) (local.get 1)))
+            (func (export "run") (param i32 i32) (result i32)
+                (i32.add (i32.const 1) (call $divide (local.get 0) (local.get 1)))))"#
+        )
+    };
+    let longer = ADD.replace("(local.get 1)", "(i32.add (local.get 1) (i32.const 1000))");
+    drop(Module::new(
+        &engine(&cache, false),
+        module(ADD, "i32.div_s"),
+    )?);
+
+    let moved = module(&longer, "i32.div_s");
+    let taken = Module::new(&engine(&cache, false), &moved)?;
+    assert_eq!(taken.taken_over(), 2);
+    let uncached = Module::new(&Engine::default(), &moved)?;
+    let frames = |module: &Module| {
+        let error = call(module, "run", 1, 0).unwrap_err();
+        let frames = error.backtrace().unwrap().frames().iter();
+        let frames: Vec<_> = frames
+            .map(|f| (f.func_index(), f.module_offset()))
+            .collect();
+        assert_eq!(frames.len(), 2);
+        frames
+    };
+    assert_eq!(frames(&taken), frames(&uncached));
+
+    let changed = module(ADD, "i32.div_u");
+    let taken = Module::new(&engine(&cache, false), changed)?;
+    assert_eq!(
+        taken.taken_over(),
+        1,
+        "neither it nor its caller is the same"
+    );
+    assert_eq!(call(&taken, "run", -1, -1)?, 2);
+    assert_eq!(call(&taken, "run", -4, 2)?, 0x7fff_ffff);
+    Ok(())
+}
+
 #[test]
 fn damaged_entries_are_dropped() -> Result<()> {
     let folder = Folder::new("cache-damage");
@@ -247,6 +293,48 @@ fn functions_are_not_compiled_from_damaged_bytes() -> Result<()> {
         format!("{error:#}").contains("damaged at function 1"),
         "{error:#}"
     );
+    Ok(())
+}
+
+/// Nor is what is inlined.
+#[test]
+fn damaged_bytes_are_not_inlined() -> Result<()> {
+    let folder = Folder::new("cache-inlined-bodies");
+    let cache = folder.cache();
+    let file = folder.0.join("m.wasm");
+    let text = format!(
+        r#"(module {ADD}
+        (func $multiply (param i32 i32) (result i32) (i32.mul (local.get 0) (local.get 1)))
+        (func (export "run") (param i32 i32) (result i32)
+            (i32.add (i32.const 1) (call $multiply (local.get 0) (local.get 1)))))"#
+    );
+    fs::write(&file, bimetal_wasm::text::parse(&text, None)?)?;
+    settle(&file)?;
+    assert_eq!(
+        call(
+            &Module::from_file(&engine(&cache, true), &file)?,
+            "add",
+            2,
+            3
+        )?,
+        5
+    );
+    let [path] = &folder.files("bmt")[..] else {
+        panic!("one entry");
+    };
+    let whole = fs::read(path)?;
+    let body = &[0x20, 0, 0x20, 1, 0x6c, 0x0b];
+    let at = whole.windows(body.len()).position(|bytes| bytes == body);
+    let at = at.expect("the body of `multiply`");
+    for bit in 0..body.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[at + bit / 8] ^= 1 << (bit % 8);
+        for lazy in [true, false] {
+            fs::write(path, &damaged)?;
+            let module = Module::from_file(&engine(&cache, lazy), &file)?;
+            assert_eq!(call(&module, "run", 2, 3)?, 7);
+        }
+    }
     Ok(())
 }
 

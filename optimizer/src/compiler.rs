@@ -12,11 +12,12 @@ use bimetal_codegen::{
 use bimetal_wasm::DefinedFuncIndex;
 use cranelift_codegen::Context;
 
-use crate::build::{BuildScratch, build};
+use crate::build::{BuildScratch, build, build_inlining};
 use crate::emit::{self, EmitScratch, Provenance, WasmLocation};
 use crate::graph::{Graph, SiteId};
 use crate::isa::Isa;
 use crate::lower::{LowerScratch, lower};
+use crate::passes::Fuel;
 use crate::verify::verify;
 use crate::{passes, trampoline};
 
@@ -148,7 +149,12 @@ impl Optimizer {
         memory: &mut Memory,
         mut see: impl FnMut(&str, &Graph),
     ) -> Result<(), CompileError> {
-        build(env, func, &mut memory.graph, &mut memory.build)?;
+        let (graph, scratch) = (&mut memory.graph, &mut memory.build);
+        let mut fuel = Fuel::new(self.settings.opt_fuel);
+        match self.settings.opt_level {
+            OptLevel::None => build(env, func, graph, scratch)?,
+            _ => build_inlining(env, func, &mut fuel, graph, scratch)?,
+        }
         see("build", &memory.graph);
         let ty = env.module.func_type(env.module.func_index(func));
         if self.settings.verify {
@@ -160,7 +166,10 @@ impl Optimizer {
             &mut memory.graph,
             env,
             Some(ty),
-            &self.settings,
+            &Settings {
+                opt_fuel: fuel.left(),
+                ..self.settings.clone()
+            },
             &mut memory.passes,
             &mut |pass, graph| see(pass.name, graph),
         )

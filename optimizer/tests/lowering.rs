@@ -342,7 +342,7 @@ fn same_bytes_in_any_order() {
 #[test]
 fn sites_name_the_wasm() {
     let text = r#"(module
-        (func $callee)
+        (func $callee (loop))
         (func (param i32 i32) (result i32)
             (call $callee)
             (i32.div_u (local.get 0) (local.get 1))

@@ -5,8 +5,12 @@ use bimetal_codegen::{Compiler, DumpSet, ModuleEnv, OptLevel, Settings, Target};
 use bimetal_optimizer::Optimizer;
 use bimetal_wasm::{DefinedFuncIndex, Features, Module};
 
+/// The first function is none that is inlined.
 const TEXT: &str = "(module
-    (func $callee (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+    (table 1 funcref)
+    (func $callee (param i32) (result i32)
+        (drop (table.size))
+        (i32.add (local.get 0) (i32.const 1)))
     (func (param i32) (result i32)
         (loop
             (local.set 0 (call $callee (local.get 0)))

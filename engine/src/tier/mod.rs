@@ -185,12 +185,7 @@ pub(crate) fn compile_now(module: &Arc<ModuleInner>, func: DefinedFuncIndex) -> 
     }
     let code = match take_over(module, func) {
         Some(code) => code,
-        None => module.engine.with_compiler(|compiler, scratch| {
-            compiler
-                .function(module.env_to_compile(func)?, func, scratch)
-                .map_err(compile_error)
-                .with_context(|| format!("cannot compile {}", module.describe(func)))
-        })?,
+        None => module.compile(func)?,
     };
     if !code.relocs.is_empty() {
         return Err(Error::msg(
@@ -236,20 +231,28 @@ pub(crate) fn show_all(env: &ModuleEnv, parallel: bool) -> Result<()> {
     }
 }
 
-/// The code of a function of which a module with the same outline has the body.
+/// The code of a function of which a module with the same outline has the body, and the bodies of
+/// what was inlined into it.
 fn take_over(module: &ModuleInner, func: DefinedFuncIndex) -> Option<FunctionCode> {
     // What a middleware makes of a function may depend on all of the module.
     let plain = module.env.instrumentation.is_none();
     let relative = module.relative.as_ref().filter(|_| plain)?;
     let theirs = relative.function(func).filter(|f| !f.is_missing())?;
-    if !theirs.was_compiled_from(module.wasm().body_bytes(func)) {
-        return None;
-    }
+    let wasm = module.wasm();
+    // How far a body has moved, if it is the same.
+    let moved = |func: DefinedFuncIndex| {
+        let theirs = relative.function(func)?;
+        let is_same = theirs.was_compiled_from(wasm.body_bytes(func));
+        let body = wasm.bodies[func].range.start;
+        is_same.then(|| (body as u32).wrapping_sub(theirs.body.start as u32))
+    };
+    let own = moved(func)?;
     let code = relative.text_bytes().get(theirs.code.clone())?;
     theirs.verify(code).ok()?;
-    let body = module.wasm().bodies[func].range.start;
-    let moved = (body as u32).wrapping_sub(theirs.body.start as u32);
-    let sites = theirs.sites()?.moved(moved)?;
+    let sites = theirs.sites()?.moved(|inlined| match inlined {
+        None => Some(own),
+        Some(inlined) => moved(wasm.defined_func(inlined)?),
+    })?;
     module.taken_over.fetch_add(1, Ordering::Relaxed);
     Some(FunctionCode {
         bytes: code.to_vec(),
@@ -276,10 +279,7 @@ pub(crate) fn compile_all(module: &Arc<ModuleInner>) -> Result<()> {
         return Ok(());
     }
     module.engine.compiler()?;
-    let env = match functions.iter().find(|&&func| !module.is_whole(func)) {
-        Some(&func) => module.env_to_compile(func)?,
-        None => &module.env,
-    };
+    let env = module.env_to_compile_all()?;
     let known = |func| take_over(module, func);
     let failed = "cannot allocate memory for machine code";
     // Direct calls need all functions to be near each other; otherwise they are placed as they come.

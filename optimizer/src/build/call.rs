@@ -9,6 +9,9 @@ use super::{Builder, Exit, Imm, Result, value_type};
 impl<'a> Builder<'a> {
     pub(super) fn call(&mut self, index: u32) -> Result<()> {
         let func = FuncIndex::from_u32(index);
+        if self.inline(func)? {
+            return Ok(());
+        }
         let ty = self.env.module.func_type(func);
         self.emit_call(Op::Call, ty, 0, Imm::Func(func))
     }

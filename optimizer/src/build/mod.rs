@@ -20,6 +20,7 @@ mod atomic;
 mod call;
 mod control;
 mod gc;
+mod inline;
 mod locals;
 mod memory;
 mod metering;
@@ -104,6 +105,30 @@ pub fn build(
     graph: &mut Graph,
     scratch: &mut BuildScratch,
 ) -> Result<()> {
+    build_with(env, func, None, graph, scratch)
+}
+
+/// [`build()`] with small functions inlined, each for a unit of `fuel`.
+///
+/// # Errors
+/// As for [`build()`].
+pub fn build_inlining(
+    env: &ModuleEnv,
+    func: DefinedFuncIndex,
+    fuel: &mut crate::passes::Fuel,
+    graph: &mut Graph,
+    scratch: &mut BuildScratch,
+) -> Result<()> {
+    build_with(env, func, Some(fuel), graph, scratch)
+}
+
+fn build_with(
+    env: &ModuleEnv,
+    func: DefinedFuncIndex,
+    inlining: Option<&mut crate::passes::Fuel>,
+    graph: &mut Graph,
+    scratch: &mut BuildScratch,
+) -> Result<()> {
     graph.clear();
     scratch.stack.clear();
     scratch.frames.clear();
@@ -124,6 +149,8 @@ pub fn build(
         params.push(graph.append_param(entry, value_type(env, param)));
     }
     let mut builder = Builder::new(env, graph, scratch, entry);
+    builder.inlining = inlining;
+    builder.growth = Builder::growth(module.bodies[func].range.len());
     builder.offset = u32::try_from(module.bodies[func].range.start).unwrap_or(u32::MAX);
     let check = builder.enter_function();
     builder.body(&BodyEnv {
@@ -160,10 +187,6 @@ enum Exit {
     #[default]
     Return,
     /// Building goes on after the body, with its results on the operand stack.
-    #[allow(
-        dead_code,
-        reason = "the other use of a body is inlining, a pass of its own issue"
-    )]
     Continue,
 }
 
@@ -201,6 +224,10 @@ struct Builder<'a> {
     loops: u32,
     fuel: Option<Fuel>,
     body: BodyState,
+    /// Whether functions are inlined, and how many more.
+    inlining: Option<&'a mut crate::passes::Fuel>,
+    /// How many more bytes of bodies may be.
+    growth: usize,
 }
 
 fn value_type(env: &ModuleEnv, ty: ValType) -> Type {
@@ -236,6 +263,8 @@ impl<'a> Builder<'a> {
             loops: 0,
             fuel: None,
             body: BodyState::default(),
+            inlining: None,
+            growth: 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Terminators, selection and calls.
 
 use bimetal_codegen::CompileError;
-use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData};
+use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData, SourceLoc};
 use smallvec::{SmallVec, smallvec};
 
 use super::{Lower, Values};
@@ -44,6 +44,7 @@ impl Lower<'_> {
                 let condition = self.raw(args[0])?;
                 let taken_args = self.edge_args(taken)?;
                 let other_args = self.edge_args(other)?;
+                self.place_of_trap([taken, other].map(|edge| self.graph.target(edge)));
                 let taken = self.clif_block(self.graph.target(taken))?;
                 let other = self.clif_block(self.graph.target(other))?;
                 self.cur
@@ -60,6 +61,20 @@ impl Lower<'_> {
             _ => return Ok(None),
         }
         Ok(Some(()))
+    }
+
+    /// Cranelift makes one instruction of a branch and the trap that it goes to, in the place of the
+    /// branch: that has to be the trap's.
+    fn place_of_trap(&mut self, targets: [graph::Block; 2]) {
+        let graph = self.graph;
+        let trap = targets.iter().find_map(|&target| {
+            let mut insts = graph.insts(target);
+            let first = insts.find(|&inst| !graph.effects(inst).is_pure())?;
+            (graph.op(first) == Op::Unreachable).then(|| graph.site(first))
+        });
+        if let Some(site) = trap.flatten() {
+            self.cur.set_srcloc(SourceLoc::new(site.as_u32()));
+        }
     }
 
     /// Entries with the same edge share it: one with arguments gets a block of its own, so that its

@@ -99,6 +99,11 @@ pub const CONSTRAINTS: &[Constraint] = &[
         reason: "blocks that are jumped past stay behind, with the values that only they use",
     },
     Constraint {
+        first: "loads",
+        then: "dce",
+        reason: "addresses stay behind",
+    },
+    Constraint {
         first: "straighten",
         then: "loads",
         reason: "more is known in a block with one way in",
@@ -122,6 +127,11 @@ impl Fuel {
     /// So many; `None` is no limit.
     pub fn new(limit: Option<u64>) -> Fuel {
         Fuel(limit)
+    }
+
+    /// How many are left; `None` is no limit.
+    pub fn left(&self) -> Option<u64> {
+        self.0
     }
 
     /// Takes a unit for a transformation that is about to be made. Once this is false it stays so.

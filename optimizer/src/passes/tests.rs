@@ -1,6 +1,7 @@
 //! Passes as text in, text out, and against an interpreter on random functions.
 
 mod interp;
+mod known;
 pub(crate) mod random;
 mod text;
 
@@ -67,6 +68,11 @@ fn the_table_keeps_its_constraints() {
             run: dce::run,
         },
         Pass {
+            name: "loads",
+            levels: OPTIMIZED,
+            run: loads::run,
+        },
+        Pass {
             name: "straighten",
             levels: OPTIMIZED,
             run: straighten::run,
@@ -97,6 +103,11 @@ fn the_table_keeps_its_constraints() {
             name: "straighten",
             levels: OPTIMIZED,
             run: straighten::run,
+        },
+        Pass {
+            name: "loads",
+            levels: OPTIMIZED,
+            run: loads::run,
         },
         Pass {
             name: "dce",

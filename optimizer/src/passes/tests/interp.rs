@@ -3,16 +3,19 @@
 //! It covers integers, control flow, globals, loads and traps, and computes with 128-bit arithmetic,
 //! so that it shares no mistake with the folding it is to check.
 
+use std::collections::BTreeMap;
+
 use bimetal_abi::TrapCode;
 use cranelift_entity::SecondaryMap;
 
 use crate::graph::{Edge, Graph, Imm, Inst, Op, Type, Value};
 
-/// How a run ended, with the globals at that time.
+/// How a run ended, with the globals at that time, and what was written to the memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub end: End,
     pub globals: Vec<u64>,
+    pub written: BTreeMap<u64, u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +26,14 @@ pub enum End {
     TimedOut,
 }
 
-/// Of the memory, in bytes. Nothing writes to it.
+/// Of the memory, in bytes.
 const MEMORY_SIZE: u64 = 65_536;
 
 struct Machine<'a> {
     graph: &'a Graph,
     values: SecondaryMap<Value, u64>,
     globals: Vec<u64>,
+    written: BTreeMap<u64, u8>,
 }
 
 /// Runs a function for at most `steps` instructions.
@@ -38,11 +42,13 @@ pub fn run(graph: &Graph, args: &[u64], globals: &[u64], steps: usize) -> Outcom
         graph,
         values: SecondaryMap::new(),
         globals: globals.to_vec(),
+        written: BTreeMap::new(),
     };
     let end = machine.run(args, steps);
     Outcome {
         end,
         globals: machine.globals,
+        written: machine.written,
     }
 }
 
@@ -105,6 +111,12 @@ impl Machine<'_> {
         }
     }
 
+    fn byte(&self, place: u64) -> u8 {
+        // Any contents do, if they depend on the place.
+        let mixed = (place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        self.written.get(&place).copied().unwrap_or(mixed as u8)
+    }
+
     fn step(&mut self, inst: Inst) -> Result<Option<Edge>, End> {
         let graph = self.graph;
         let op = graph.op(inst);
@@ -118,19 +130,35 @@ impl Machine<'_> {
                 return Ok(None);
             }
             (_, Imm::Mem { offset, .. }) => {
-                let size = match op {
-                    Op::I32Load8U | Op::I64Load8U => 1,
-                    Op::I32Load16U => 2,
-                    Op::I64Load32U => 4,
+                let (size, signed) = match op {
+                    Op::I32Load8U | Op::I64Load8U => (1, false),
+                    Op::I32Load16U => (2, false),
+                    Op::I32Load | Op::I64Load32U => (4, false),
+                    Op::I64Load => (8, false),
+                    Op::I32Load8S => (1, true),
+                    Op::I32Load16S | Op::I64Load16S => (2, true),
+                    Op::I64Load32S => (4, true),
+                    Op::I32Store8 | Op::I64Store8 => (1, false),
+                    Op::I32Store16 => (2, false),
+                    Op::I32Store | Op::I64Store32 => (4, false),
+                    Op::I64Store => (8, false),
                     _ => panic!("the interpreter does not have {op}"),
                 };
                 let address = args[0] + offset;
                 if address + size > MEMORY_SIZE {
                     return Err(End::Trapped(TrapCode::MemoryOutOfBounds));
                 }
-                // Any contents do, if they depend on the place.
-                let mixed = (address + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                mixed >> (64 - 8 * size)
+                let places = address..address + size;
+                if let Some(value) = args.get(1) {
+                    self.written.extend(places.zip(value.to_le_bytes()));
+                    return Ok(None);
+                }
+                let bytes = places.rev().map(|place| self.byte(place));
+                let value = bytes.fold(0, |value, byte| value << 8 | u64::from(byte));
+                match signed {
+                    true => Int::new(value, 8 * size as u32).signed as u64,
+                    false => value,
+                }
             }
             (Op::Jump, _) => return Ok(Some(graph.edge(inst, 0))),
             (Op::BranchIf, _) => return Ok(Some(graph.edge(inst, usize::from(args[0] == 0)))),

@@ -88,6 +88,8 @@ struct Generator {
     blocks: Vec<Block>,
     dominators: Vec<u64>,
     next_value: u32,
+    /// Addresses of loads and stores, with the block that has them.
+    addresses: Vec<(usize, u32)>,
     /// Whether the block is to have no instruction but the last, if that can be.
     bare: bool,
 }
@@ -138,6 +140,7 @@ pub fn function(seed: u64) -> String {
         rng,
         blocks,
         next_value,
+        addresses: Vec::new(),
         bare: false,
     };
     for block in reverse_postorder(&this.blocks) {
@@ -266,7 +269,7 @@ impl Generator {
     fn instruction(&mut self, block: usize) {
         let ty = self.rng.pick(&[Ty::I32, Ty::I32, Ty::I64]);
         let name = ty.name();
-        match self.rng.below(22) {
+        match self.rng.below(26) {
             0..=7 => {
                 let op = self.rng.pick(BINARY);
                 let (a, b) = (self.value(block, ty), self.value(block, ty));
@@ -305,8 +308,8 @@ impl Generator {
                 let c = self.value(block, Ty::I32);
                 self.define(block, ty, format!("select {a}, {b}, {c}"));
             }
-            18 | 19 => self.load(block),
-            20 => {
+            18..=21 => self.access(block),
+            22 | 23 => {
                 let global = if ty == Ty::I32 { 0 } else { 1 };
                 self.define(block, ty, format!("global.get global{global}"));
             }
@@ -318,8 +321,60 @@ impl Generator {
         }
     }
 
-    /// A load from what may be a sum, of which most are in bounds.
-    fn load(&mut self, block: usize) {
+    /// A load or a store.
+    fn access(&mut self, block: usize) {
+        let address = self.address(block);
+        let offset = match self.rng.below(3) {
+            0 => self.rng.integer(17) as u32,
+            _ => self.rng.below(10) as u32,
+        };
+        if self.rng.below(3) == 0 {
+            let (ty, op) = self.rng.pick(&[
+                (Ty::I32, "i32.store"),
+                (Ty::I32, "i32.store8"),
+                (Ty::I32, "i32.store16"),
+                (Ty::I64, "i64.store"),
+                (Ty::I64, "i64.store32"),
+                (Ty::I64, "i64.store8"),
+            ]);
+            let value = self.value(block, ty);
+            let text = &mut self.blocks[block].text;
+            writeln!(text, "    {op} offset={offset} {address}, {value} @0x3").unwrap();
+            return;
+        }
+        let (ty, op) = self.rng.pick(&[
+            (Ty::I32, "i32.load8_u"),
+            (Ty::I32, "i32.load16_u"),
+            (Ty::I64, "i64.load32_u"),
+            (Ty::I64, "i64.load8_u"),
+            (Ty::I32, "i32.load"),
+            (Ty::I32, "i32.load8_s"),
+            (Ty::I32, "i32.load16_s"),
+            (Ty::I64, "i64.load"),
+            (Ty::I64, "i64.load16_s"),
+            (Ty::I64, "i64.load32_s"),
+        ]);
+        self.define(block, ty, format!("{op} offset={offset} {address} @0x3"));
+    }
+
+    /// An address that was used before, or what may be a sum, of which most are in bounds.
+    fn address(&mut self, block: usize) -> String {
+        let set = self.dominators[block];
+        let known: Vec<u32> = (self.addresses.iter())
+            .filter(|&&(b, _)| b == block || set != u64::MAX && set >> b & 1 == 1)
+            .map(|&(_, value)| value)
+            .collect();
+        if !known.is_empty() && self.rng.below(3) > 0 {
+            let known = self.rng.pick(&known);
+            if self.rng.below(3) > 0 {
+                return format!("v{known}");
+            }
+            // Not far from it.
+            let op = self.rng.pick(&["add", "sub"]);
+            let distance = self.rng.below(12);
+            let distance = self.define(block, Ty::I32, format!("i32.const {distance}"));
+            return self.define(block, Ty::I32, format!("i32.{op} v{known}, {distance}"));
+        }
         let mut address = self.value(block, Ty::I32);
         if self.rng.below(8) > 0 {
             let mask = (1 << self.rng.below(17)) - 1;
@@ -331,14 +386,10 @@ impl Generator {
             let other = self.constant(block, Ty::I32);
             address = self.define(block, Ty::I32, format!("i32.{op} {address}, {other}"));
         }
-        let (ty, op) = self.rng.pick(&[
-            (Ty::I32, "i32.load8_u"),
-            (Ty::I32, "i32.load16_u"),
-            (Ty::I64, "i64.load32_u"),
-            (Ty::I64, "i64.load8_u"),
-        ]);
-        let offset = self.rng.integer(17) as u32;
-        self.define(block, ty, format!("{op} offset={offset} {address} @0x3"));
+        if let Ok(value) = address[1..].parse() {
+            self.addresses.push((block, value));
+        }
+        address
     }
 
     fn print(&self) -> String {
