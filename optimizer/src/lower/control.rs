@@ -1,6 +1,7 @@
 //! Terminators, selection and calls.
 
 use bimetal_codegen::CompileError;
+use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData, SourceLoc};
 use smallvec::{SmallVec, smallvec};
 

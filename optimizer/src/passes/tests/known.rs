@@ -184,6 +184,7 @@ fn what_a_store_may_write_is_forgotten() {
                  {store} @0x2
                  v8 = i32.load offset=8 v0 @0x3
                  global.set global0 v8
+                 global.set global0 v6
                  return"
             ),
         );
