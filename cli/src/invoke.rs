@@ -38,7 +38,7 @@ pub fn invoke(
     }
     let mut params = Vec::with_capacity(args.len());
     for (i, (text, param)) in args.iter().zip(ty.params()).enumerate() {
-        params.push(parse(text, param).map_err(|reason| {
+        params.push(parse(text, &param).map_err(|reason| {
             Error::msg(format!(
                 "argument {} of `{name}`: `{text}` is no {param}{reason}; its type is {ty}",
                 i + 1
@@ -69,7 +69,7 @@ pub fn functions(module: &Module) -> String {
 }
 
 /// The value of `ty` that `text` says; the error is a remark to "is no i32".
-fn parse(text: &str, ty: ValType) -> Result<Val, &'static str> {
+fn parse(text: &str, ty: &ValType) -> Result<Val, &'static str> {
     const RANGE: &str = " (out of range)";
     Ok(match ty {
         ValType::I32 => {
@@ -92,8 +92,7 @@ fn parse(text: &str, ty: ValType) -> Result<Val, &'static str> {
             };
             Val::V128(V128::from(value.map_err(|_| " (an unsigned number)")?))
         }
-        ValType::FUNCREF if text == "null" => Val::FuncRef(None),
-        ValType::EXTERNREF if text == "null" => Val::ExternRef(None),
+        ValType::Ref(ty) if text == "null" && ty.is_nullable() => Val::null_ref(ty.heap_type()),
         ValType::Ref(_) => return Err(" (only `null` can be written)"),
     })
 }
@@ -260,7 +259,7 @@ mod tests {
             ("-0x80000000", i32::MIN),
             ("+7", 7),
         ] {
-            match parse(text, ValType::I32) {
+            match parse(text, &ValType::I32) {
                 Ok(Val::I32(got)) => assert_eq!(got, value, "{text}"),
                 other => panic!("{text}: {other:?}"),
             }
@@ -276,10 +275,10 @@ mod tests {
             "x",
             "0x-1",
         ] {
-            assert!(parse(text, ValType::I32).is_err(), "{text}");
+            assert!(parse(text, &ValType::I32).is_err(), "{text}");
         }
         assert!(matches!(
-            parse("18446744073709551615", ValType::I64),
+            parse("18446744073709551615", &ValType::I64),
             Ok(Val::I64(-1))
         ));
     }

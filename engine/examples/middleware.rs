@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use bimetal::middleware::{
     BlockType, Emitter, FunctionContext, FunctionMiddleware, GlobalIndex, GlobalInit, Middleware,
-    ModuleContext, ModuleMiddleware, Operator, Refusal,
+    ModuleContext, ModuleMiddleware, Operator, Refusal, ValType,
 };
-use bimetal::{
-    AsContextMut, Config, Engine, Instance, Linker, Module, Result, Store, Val, ValType,
-};
+use bimetal::{AsContextMut, Config, Engine, Instance, Linker, Module, Result, Store, Val};
 
 /// What an engine's modules have to keep to.
 #[derive(Debug)]

@@ -654,10 +654,11 @@ fn add_trampolines(
     let mut added: HashSet<(u32, TrampolineKind)> = HashSet::new();
     for ty in module.wasm().types.keys() {
         let id = module.type_ids[ty.index()];
-        if id == u32::MAX {
+        let registered = &module.types[ty.index()];
+        if !registered.is_func() {
             continue;
         }
-        module.engine.signature_at(id).try_each_trampoline(|t| {
+        registered.signature().try_each_trampoline(|t| {
             if added.insert((id, t.kind)) {
                 writer.trampoline(t.kind, ty, t.bytes(), IMAGE_ALIGNMENT)?;
             }

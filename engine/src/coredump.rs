@@ -5,7 +5,7 @@
 //! store, shared ones once. Compiled code keeps no record of where locals and operands are, so
 //! frames have none.
 
-use bimetal_wasm::{EntityIndex, GlobalIndex, HeapType, MemoryIndex, ValType};
+use bimetal_wasm::{EntityIndex, GlobalIndex, MemoryIndex};
 use cranelift_entity::EntityRef;
 use wasm_encoder::{
     ConstExpr, CoreDumpInstancesSection, CoreDumpModulesSection, CoreDumpSection,
@@ -14,8 +14,10 @@ use wasm_encoder::{
 
 use crate::backtrace::WasmBacktrace;
 use crate::module::Module;
+use crate::reference::RefKind;
 use crate::snapshot::memory_type;
 use crate::store::AsContext;
+use crate::types::ValType;
 use crate::vm::{GlobalId, ImportValue, MemoryId, StoreOpaque};
 
 /// Zeros between two pieces of memory that are worth a segment of their own.
@@ -156,14 +158,14 @@ impl Dump {
             let ty = store.global_type(id);
             let bytes = store.global_get(id);
             let bits = u128::from_le_bytes(bytes);
-            let (val_type, value) = match ty.content {
+            let (val_type, value) = match ty.content() {
                 ValType::I32 => (Out::I32, ConstExpr::i32_const(bits as i32)),
                 ValType::I64 => (Out::I64, ConstExpr::i64_const(bits as i64)),
                 ValType::F32 => (Out::F32, ConstExpr::f32_const(Ieee32::new(bits as u32))),
                 ValType::F64 => (Out::F64, ConstExpr::f64_const(Ieee64::new(bits as u64))),
                 ValType::V128 => (Out::V128, ConstExpr::v128_const(bits as i128)),
                 // What they refer to is not in a dump.
-                ValType::Ref(ty) if matches!(ty.heap, HeapType::Func) => (
+                ValType::Ref(ty) if RefKind::of(ty.heap_type()) == RefKind::Func => (
                     Out::Ref(RefType::FUNCREF),
                     ConstExpr::ref_null(OutHeap::FUNC),
                 ),
@@ -174,7 +176,7 @@ impl Dump {
             };
             let ty = GlobalType {
                 val_type,
-                mutable: ty.mutable,
+                mutable: ty.mutability().is_var(),
                 shared: false,
             };
             section.global(ty, &value);

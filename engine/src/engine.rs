@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bimetal_abi::{CallMode, Tunables};
 use bimetal_codegen::{Arch, Compiler, Scratch, Trampoline, TrampolineKind};
-use bimetal_wasm::FuncType;
 
 use crate::asynchronous::FiberStacks;
 use crate::config::{Config, ProfilingStrategy};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::interrupt::Epochs;
 use crate::profiling::Batch;
-use crate::signatures::{Signature, Signatures};
+use crate::registry::{Registry, Signature};
 use crate::tier::return_area;
 use crate::vm::{Allocator, CodeSpace, HostKind, PlacedTrampoline, Spaces, allocator};
 
@@ -57,8 +56,8 @@ struct EngineInner {
     epochs: Epochs,
     fiber_stacks: FiberStacks,
     allocator: Box<dyn Allocator>,
-    signatures: Arc<Signatures>,
     spaces: Spaces,
+    types: Arc<Registry>,
     /// Working memory of compilations that are not going on.
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -105,8 +104,8 @@ impl Engine {
                 epochs: Epochs::default(),
                 fiber_stacks: FiberStacks::new(config),
                 allocator: allocator(config)?,
-                signatures: Arc::default(),
                 spaces: Spaces::default(),
+                types: Registry::new()?,
                 scratch: Mutex::default(),
             }),
         })
@@ -246,28 +245,25 @@ impl Engine {
         pool.clear();
     }
 
-    /// The engine-wide form of a function type. Keep it as long as its number is in use.
-    pub(crate) fn signature(&self, ty: &FuncType) -> Arc<Signature> {
-        self.inner.signatures.intern(ty)
-    }
-
-    /// The function type with this engine-wide id, which is in use.
-    pub(crate) fn signature_at(&self, id: u32) -> Arc<Signature> {
-        self.inner.signatures.at(id)
+    /// The types that are in use.
+    pub(crate) fn types(&self) -> &Arc<Registry> {
+        &self.inner.types
     }
 
     /// The host → wasm trampoline of a type.
     pub(crate) fn host_to_wasm(&self, id: u32) -> Result<CodePtr> {
-        let signature = self.signature_at(id);
+        let ty = self.types().at(id);
+        let signature = ty.signature();
         if let Some(&code) = signature.host_to_wasm.get() {
             return Ok(code);
         }
-        self.trampoline(&signature, TrampolineKind::HostToWasm)
+        self.trampoline(signature, TrampolineKind::HostToWasm)
     }
 
     /// The wasm → host trampoline of a type; from now on in the cell of such functions.
     pub(crate) fn wasm_to_host(&self, id: u32, kind: HostKind, hooked: bool) -> Result<CodePtr> {
-        let signature = self.signature_at(id);
+        let ty = self.types().at(id);
+        let signature = ty.signature();
         let present = signature.cell(kind, hooked).load(Ordering::Acquire);
         if !std::ptr::eq(
             present,
@@ -281,7 +277,7 @@ impl Engine {
             (HostKind::Native, true) => TrampolineKind::HookedToNative,
             (HostKind::Array, true) => TrampolineKind::HookedToArray,
         };
-        self.trampoline(&signature, kind)
+        self.trampoline(signature, kind)
     }
 
     /// Compiles a trampoline that lives as long as the signature. Two threads may both do it; one

@@ -10,7 +10,7 @@ use crate::caller::Caller;
 use crate::engine::CodePtr;
 use crate::error::{Error, Result};
 use crate::store::{AsContext, AsContextMut, StoreContextMut};
-use crate::types::FuncType;
+use crate::types::{FuncType, ValType};
 use crate::val::Val;
 use crate::vm::{
     FuncPtr, HostFunc, IntoFunc, StoreId, StoreOpaque, WasmParams, WasmResults, invoke,
@@ -83,7 +83,7 @@ impl Func {
         ty: FuncType,
         f: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     ) -> Func {
-        let func = Arc::new(HostFunc::dynamic(ty.0, f));
+        let func = Arc::new(HostFunc::dynamic(ty, f));
         Func::from_host(store.as_context_mut().opaque(), &func)
     }
 
@@ -128,8 +128,7 @@ impl Func {
 
     pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<FuncType> {
         let ptr = self.checked(store)?;
-        let signature = store.engine().signature_at(ptr.type_id(store));
-        Ok(FuncType(signature.ty.clone()))
+        Ok(FuncType(store.engine().types().at(ptr.type_id(store))))
     }
 
     /// Calls it with values whose types are checked now.
@@ -144,7 +143,8 @@ impl Func {
         results: &mut [Val],
     ) -> Result<()> {
         let mut store = store.as_context_mut();
-        let ty = self.try_ty(store.opaque())?.0;
+        let ty = self.try_ty(store.opaque())?;
+        let ty = ty.raw();
         if params.len() != ty.params().len() {
             return Err(Error::usage(format_args!(
                 "expected {} arguments, got {}",
@@ -183,7 +183,22 @@ impl Func {
         let store = store.as_context();
         let store = store.opaque();
         let ty = self.try_ty(store)?;
-        if ty.0.params() != Params::TYPES || ty.0.results() != Results::TYPES {
+        let types = store.engine().types();
+        let fit =
+            |raw: &[bimetal_wasm::ValType], wanted: &[bimetal_wasm::ValType], params: bool| {
+                raw == wanted
+                    || raw.len() == wanted.len()
+                        && raw.iter().zip(wanted).all(|(raw, wanted)| {
+                            let own = ValType::new(raw, types);
+                            let wanted = ValType::new(wanted, types);
+                            match params {
+                                true => wanted.matches(&own),
+                                false => own.matches(&wanted),
+                            }
+                        })
+            };
+        let raw = ty.raw();
+        if !fit(raw.params(), Params::TYPES, true) || !fit(raw.results(), Results::TYPES, false) {
             let wanted = bimetal_wasm::FuncType::new(
                 Params::TYPES.iter().copied(),
                 Results::TYPES.iter().copied(),

@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-use bimetal_abi::ValRaw;
-
 use crate::error::{Error, Result};
 use crate::store::{AsContext, AsContextMut};
 use crate::types::{GlobalType, Mutability};
 use crate::val::Val;
-use crate::vm::{GlobalId, StoreId, StoreOpaque, val_from_results, val_into_raw};
+use crate::vm::{GlobalId, StoreId, StoreOpaque, val_into_raw_of};
 
 /// A global of a store.
 ///
@@ -36,8 +34,8 @@ impl Global {
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Global> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        let raw = val_into_raw(store, &ty.content(), &value)?;
-        let id = store.new_global(ty.0);
+        let raw = val_into_raw_of(store, ty.content(), &value)?;
+        let id = store.new_global(ty);
         store.global_set(id, raw.bytes);
         Ok(Global::from_id(store, id))
     }
@@ -55,7 +53,7 @@ impl Global {
     }
 
     pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<GlobalType> {
-        Ok(GlobalType(store.global_type(self.checked(store)?)))
+        Ok(store.global_type(self.checked(store)?).clone())
     }
 
     /// Its type.
@@ -72,13 +70,7 @@ impl Global {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store).expect("the global is of this store");
-        let raw = ValRaw {
-            bytes: store.global_get(id),
-        };
-        let ty = store.global_type(id).content;
-        let mut value = [Val::zero(&ty)];
-        val_from_results(store, &[ty], &[raw], &mut value);
-        value[0]
+        store.global_val(id)
     }
 
     /// Sets its value.
@@ -89,11 +81,11 @@ impl Global {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store)?;
-        let ty = GlobalType(store.global_type(id));
+        let ty = store.global_type(id).clone();
         if ty.mutability() == Mutability::Const {
             return Err(Error::usage("the global is immutable"));
         }
-        let raw = val_into_raw(store, &ty.content(), &value)?;
+        let raw = val_into_raw_of(store, ty.content(), &value)?;
         store.global_set(id, raw.bytes);
         Ok(())
     }

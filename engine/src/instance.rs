@@ -58,9 +58,7 @@ pub(crate) enum Definition {
 impl Definition {
     fn ty(&self, store: &StoreOpaque) -> Result<ExternType> {
         match self {
-            Definition::Host(func) => {
-                Ok(ExternType::Func(crate::types::FuncType(func.ty().clone())))
-            }
+            Definition::Host(func) => Ok(ExternType::Func(func.ty(store.engine())?)),
             Definition::Extern(item) => item.try_ty(store),
         }
     }

@@ -47,8 +47,8 @@ pub mod middleware;
 mod module;
 mod profiling;
 mod reference;
+mod registry;
 mod shared_memory;
-mod signatures;
 mod snapshot;
 mod source;
 mod store;
@@ -90,8 +90,9 @@ pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use symbols::FrameSymbol;
 pub use table::Table;
 pub use types::{
-    ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType,
-    MemoryTypeBuilder, Mutability, RefType, TableType, TagType, ValType,
+    ArrayType, ExportType, ExternType, FieldType, Finality, FuncType, GlobalType, HeapType,
+    ImportType, MemoryType, MemoryTypeBuilder, Mutability, RefType, StorageType, StructType,
+    TableType, TagType, ValType,
 };
 pub use val::{V128, Val};
 pub use vm::{GcStats, IntoFunc, WasmParams, WasmResults, WasmRet, WasmTy, WasmTyList};

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use crate::asynchronous::ResourceLimiterAsync;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Store, StoreContextMut, StoreInner};
+use crate::types::TableType;
 use crate::vm::StoreOpaque;
 
 /// Decides what a store may use. Sizes of memories are in bytes, of tables in elements.
@@ -280,8 +281,8 @@ impl Request {
     }
 
     /// For a new table.
-    pub(crate) fn table(ty: &bimetal_wasm::TableType) -> Request {
-        Request::Table(0, ty.min, ty.max)
+    pub(crate) fn table(ty: &TableType) -> Request {
+        Request::Table(0, ty.minimum(), ty.maximum())
     }
 
     /// For all that an instance of the module creates.
@@ -290,7 +291,7 @@ impl Request {
         let tables = module.tables.values().skip(module.num_imported_tables);
         memories
             .map(Request::memory)
-            .chain(tables.map(Request::table))
+            .chain(tables.map(|ty| Request::Table(0, ty.min, ty.max)))
     }
 
     /// The error if something new is refused.
@@ -456,7 +457,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
     }
 
     /// Asks for a table of the host's.
-    pub(crate) fn ask_for_new_table(&mut self, ty: &bimetal_wasm::TableType) -> Result<()> {
+    pub(crate) fn ask_for_new_table(&mut self, ty: &TableType) -> Result<()> {
         self.new_ones(0, 0, 1)?;
         self.ask_for(Request::table(ty))
     }
@@ -477,6 +478,6 @@ impl StoreOpaque {
     pub(crate) fn table_request(&self, id: crate::vm::TableId, delta: u64) -> Option<Request> {
         let table = self.table(id);
         let to = table.len().checked_add(delta)?;
-        Some(Request::Table(table.len(), to, table.ty().max))
+        Some(Request::Table(table.len(), to, table.ty().maximum()))
     }
 }

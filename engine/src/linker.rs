@@ -174,7 +174,7 @@ impl<T: 'static> Linker<T> {
         ty: FuncType,
         f: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     ) -> Result<&mut Self> {
-        let func = Arc::new(HostFunc::dynamic(ty.0, f));
+        let func = Arc::new(HostFunc::dynamic(ty, f));
         self.insert(module, name, Definition::Host(func))
     }
 

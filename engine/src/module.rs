@@ -9,14 +9,14 @@ use bimetal_abi::LazyTables;
 use bimetal_artifact::Image;
 use bimetal_codegen::middleware::Instrumentation;
 use bimetal_codegen::{Dump, DumpSet, ModuleEnv};
-use bimetal_wasm::{CompositeType, DefinedFuncIndex, EntityIndex, FuncIndex, TypeIndex};
+use bimetal_wasm::{DefinedFuncIndex, EntityIndex, FuncIndex};
 use cranelift_entity::EntityRef;
 
 use crate::cache::CacheSlot;
 use crate::engine::Engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::middleware::compile_error;
-use crate::signatures::Signature;
+use crate::registry::RegisteredType;
 use crate::symbols::{Printable, SymbolCache};
 use crate::tier::LazyFunctions;
 use crate::types::{ExportType, ExternType, ImportType};
@@ -48,10 +48,10 @@ pub struct Module {
 pub(crate) struct ModuleInner {
     pub(crate) engine: Engine,
     pub(crate) env: ModuleEnv,
-    /// Engine-wide ids of the module's types; of types that are no functions `u32::MAX`.
+    /// Engine-wide numbers of the module's types.
     pub(crate) type_ids: Box<[u32]>,
-    /// What these ids are of.
-    pub(crate) signatures: Box<[Arc<Signature>]>,
+    /// What these numbers are of.
+    pub(crate) types: Box<[RegisteredType]>,
     /// Entry cells of defined functions.
     pub(crate) entry: Box<[AtomicPtr<u8>]>,
     pub(crate) code: ModuleCode,
@@ -218,16 +218,8 @@ impl Module {
             env.tables = LazyTables::among(&env.module, |table| lazy.is_lazy(table));
         }
         let wasm = &*env.module;
-        let signatures: Vec<Option<Arc<Signature>>> = wasm
-            .types
-            .values()
-            .map(|ty| match &ty.composite {
-                CompositeType::Func(ty) => Some(engine.signature(ty)),
-                _ => None,
-            })
-            .collect();
-        let id = |signature: &Option<Arc<Signature>>| signature.as_ref().map_or(u32::MAX, |s| s.id);
-        let type_ids = signatures.iter().map(id).collect();
+        let types = engine.types().module(wasm)?;
+        let type_ids = types.iter().map(|ty| ty.id).collect();
         let functions = wasm.bodies.len();
         let written = !engine.config().code_from_files_only;
         let mut entry = match &origin.base {
@@ -243,7 +235,7 @@ impl Module {
             engine: engine.clone(),
             env,
             type_ids,
-            signatures: signatures.iter().flatten().cloned().collect(),
+            types: types.into(),
             entry,
             code: ModuleCode::new(
                 engine.code_space().clone(),
@@ -264,8 +256,7 @@ impl Module {
             source: OnceLock::new(),
         });
         if let Some(image) = inner.code.image() {
-            let of_type = |ty: TypeIndex| signatures.get(ty.index())?.clone();
-            image.share_trampolines(engine.code_space(), file, of_type)?;
+            image.share_trampolines(engine.code_space(), file, &inner.types)?;
         }
         // What was there before is no reason to write it again.
         inner.cached.store(inner.compiled(), Ordering::Relaxed);
@@ -292,6 +283,11 @@ impl Module {
 
     pub(crate) fn env(&self) -> &ModuleEnv {
         &self.inner.env
+    }
+
+    /// The type of an import or export.
+    pub(crate) fn extern_type(&self, index: EntityIndex) -> ExternType {
+        ExternType::of(self.wasm(), &self.inner.types, index)
     }
 
     pub(crate) fn template(&self) -> &Template {
@@ -346,7 +342,7 @@ impl Module {
         self.wasm().imports.iter().map(|import| ImportType {
             module: &import.module,
             name: &import.name,
-            ty: ExternType::of(self.wasm(), import.index),
+            ty: self.extern_type(import.index),
         })
     }
 
@@ -354,14 +350,14 @@ impl Module {
     pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
         self.wasm().exports.iter().map(|export| ExportType {
             name: &export.name,
-            ty: ExternType::of(self.wasm(), export.index),
+            ty: self.extern_type(export.index),
         })
     }
 
     /// The type of the export with this name.
     pub fn get_export(&self, name: &str) -> Option<ExternType> {
         let index = self.wasm().export(name)?;
-        Some(ExternType::of(self.wasm(), index))
+        Some(self.extern_type(index))
     }
 
     /// Finds an export by its name once, to get it from many instances:
@@ -495,7 +491,8 @@ impl ModuleInner {
 
     /// How many functions and trampolines have been compiled.
     pub(crate) fn compiled(&self) -> usize {
-        let trampolines = self.signatures.iter().map(|s| s.trampolines());
+        let types = self.types.iter().filter(|ty| ty.is_func());
+        let trampolines = types.map(|ty| ty.signature().trampolines());
         self.code.count() + trampolines.sum::<usize>()
     }
 

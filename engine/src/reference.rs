@@ -4,12 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use bimetal_wasm::{HeapType, RefType};
-
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::func::Func;
+use crate::registry::Registry;
 use crate::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+use crate::types::{HeapType, RefType};
 use crate::val::Val;
 use crate::vm::{GcStats, StoreId, StoreOpaque};
 
@@ -264,9 +264,9 @@ pub enum Ref {
 impl Ref {
     /// The null reference that has this type.
     pub fn null(heap_type: &HeapType) -> Ref {
-        match heap_type {
-            HeapType::Extern | HeapType::NoExtern => Ref::Extern(None),
-            _ => Ref::Func(None),
+        match RefKind::of(heap_type) {
+            RefKind::Func => Ref::Func(None),
+            _ => Ref::Extern(None),
         }
     }
 
@@ -324,12 +324,24 @@ impl Ref {
             .unwrap_or_else(|| panic!("expected an external reference, got {self:?}"))
     }
 
-    /// The type of the table or value that it stands in.
-    pub fn ty(&self) -> RefType {
-        match self {
-            Ref::Func(_) => RefType::FUNCREF,
-            Ref::Extern(_) => RefType::EXTERNREF,
-        }
+    /// Its type, the one that is furthest down: of a function its own, of a null a bottom type.
+    ///
+    /// # Errors
+    /// If it is of another store, or its value is gone.
+    pub fn ty(&self, store: impl AsContext) -> Result<RefType> {
+        self.try_ty(store.as_context().opaque())
+    }
+
+    pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<RefType> {
+        Ok(match self {
+            Ref::Func(None) => RefType::NULLFUNCREF,
+            Ref::Func(Some(func)) => RefType::new(false, func.try_ty(store)?.into()),
+            Ref::Extern(None) => RefType::NULLEXTERNREF,
+            Ref::Extern(Some(value)) => {
+                value.checked(store)?;
+                RefType::new(false, HeapType::Extern)
+            }
+        })
     }
 
     /// Whether it is a value of this type: also by not being null where null is none.
@@ -337,13 +349,43 @@ impl Ref {
     /// # Errors
     /// If it is of another store.
     pub fn matches_ty(&self, store: impl AsContext, ty: &RefType) -> Result<bool> {
-        let store = store.as_context();
-        match self {
-            Ref::Func(Some(func)) => drop(func.checked(store.opaque())?),
-            Ref::Extern(Some(value)) => drop(value.checked(store.opaque())?),
-            Ref::Func(None) | Ref::Extern(None) => {}
+        self.is_of(store.as_context().opaque(), ty)
+    }
+
+    pub(crate) fn is_of(&self, store: &StoreOpaque, ty: &RefType) -> Result<bool> {
+        Ok(self.try_ty(store)?.matches(ty))
+    }
+}
+
+/// What values of a reference type are to the host, whatever exactly is referred to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefKind {
+    Func,
+    Extern,
+    Any,
+    Exn,
+}
+
+impl RefKind {
+    pub(crate) fn of(ty: &HeapType) -> RefKind {
+        match ty.top() {
+            HeapType::Func => RefKind::Func,
+            HeapType::Extern => RefKind::Extern,
+            HeapType::Exn => RefKind::Exn,
+            _ => RefKind::Any,
         }
-        Ok(self.ty().heap.matches(&ty.heap) && (ty.nullable || self.is_non_null()))
+    }
+
+    /// Of a type that has engine-wide numbers.
+    pub(crate) fn of_raw(ty: &bimetal_wasm::HeapType, types: &Arc<Registry>) -> RefKind {
+        use bimetal_wasm::HeapType as H;
+        match ty {
+            H::Func | H::NoFunc => RefKind::Func,
+            H::Extern | H::NoExtern => RefKind::Extern,
+            H::Exn | H::NoExn => RefKind::Exn,
+            H::Concrete(index) if types.at(index.as_u32()).is_func() => RefKind::Func,
+            _ => RefKind::Any,
+        }
     }
 }
 

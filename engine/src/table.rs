@@ -42,14 +42,14 @@ impl Table {
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Ref) -> Result<Table> {
         ty.check()?;
         let mut store = store.as_context_mut();
-        store.ask_for_new_table(&ty.0)?;
+        store.ask_for_new_table(&ty)?;
         Table::make(store.opaque(), ty, init)
     }
 
     /// One that is allowed.
     pub(crate) fn make(store: &mut StoreOpaque, ty: TableType, init: Ref) -> Result<Table> {
         let init = element(store, &ty, init)?;
-        let id = store.new_table(bimetal_wasm::TableType { min: 0, ..ty.0 })?;
+        let id = store.new_table(ty.with_minimum(0))?;
         store
             .table_mut(id)
             .grow(ty.minimum(), init)
@@ -70,7 +70,7 @@ impl Table {
     }
 
     pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<TableType> {
-        Ok(TableType(store.table(self.checked(store)?).ty()))
+        Ok(store.table(self.checked(store)?).ty())
     }
 
     /// Its type, with the current size as minimum.
@@ -106,7 +106,7 @@ impl Table {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store)?;
-        let value = element(store, &TableType(store.table(id).ty()), value)?;
+        let value = element(store, &store.table(id).ty(), value)?;
         store
             .table_mut(id)
             .set(index, value)
@@ -132,7 +132,7 @@ impl Table {
         init: Ref,
     ) -> Result<(Element, Request)> {
         let id = self.checked(store)?;
-        let init = element(store, &TableType(store.table(id).ty()), init)?;
+        let init = element(store, &store.table(id).ty(), init)?;
         let request = store.table_request(id, delta);
         Ok((init, request.ok_or_else(|| too_large(delta))?))
     }
@@ -172,7 +172,7 @@ impl Table {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let id = self.checked(store)?;
-        let value = element(store, &TableType(store.table(id).ty()), value)?;
+        let value = element(store, &store.table(id).ty(), value)?;
         store
             .table_mut(id)
             .fill(index, value, len)
@@ -194,7 +194,8 @@ impl Table {
         let mut store = store.as_context_mut();
         let store = store.opaque();
         let (to, from) = (dst.checked(store)?, src.checked(store)?);
-        if store.table(to).ty().element != store.table(from).ty().element {
+        let (wanted, found) = (store.table(to).ty(), store.table(from).ty());
+        if !found.element().matches(wanted.element()) {
             return Err(Error::usage("the tables are of different types"));
         }
         store
@@ -211,9 +212,8 @@ fn too_large(count: u64) -> Error {
 }
 
 fn element(store: &StoreOpaque, ty: &TableType, value: Ref) -> Result<Element> {
-    let found = value.ty();
-    let fits = found.heap == ty.element().heap && (ty.element().nullable || value.is_non_null());
-    if !fits {
+    let found = value.try_ty(store)?;
+    if !found.matches(ty.element()) {
         return Err(Error::usage(format_args!(
             "expected an element of type {}, got one of type {found}",
             ty.element()

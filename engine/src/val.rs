@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use bimetal_wasm::{HeapType, RefType, ValType};
-
 use crate::error::Result;
 use crate::func::Func;
 use crate::reference::{ExternRef, Ref};
 use crate::store::AsContext;
+use crate::types::{HeapType, ValType};
+use crate::vm::StoreOpaque;
 
 /// A 128-bit vector, as a number whose little-endian bytes are the lanes.
 ///
@@ -55,7 +55,6 @@ impl fmt::Debug for V128 {
 /// assert_eq!(Val::from(-1_i32).unwrap_i32(), -1);
 /// assert_eq!(Val::from(1.5_f64).f64(), Some(1.5));
 /// assert_eq!(Val::from(7_u64).i32(), None);
-/// assert_eq!(Val::null_func_ref().ty(), ValType::FUNCREF);
 /// assert_eq!(Val::default_for_ty(&ValType::I64).unwrap().i64(), Some(0));
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -141,30 +140,36 @@ impl Val {
     pub fn matches_ty(&self, store: impl AsContext, ty: &ValType) -> Result<bool> {
         match (self.ref_(), ty) {
             (Some(value), ValType::Ref(ty)) => value.matches_ty(store, ty),
-            (Some(value), _) => value.matches_ty(store, &value.ty()).map(|_| false),
-            (None, ty) => Ok(self.ty() == *ty),
+            (_, ty) => Ok(self.ty(store)? == *ty),
         }
     }
 
-    /// Its type.
-    pub fn ty(&self) -> ValType {
-        match self {
+    /// Its type: of a reference the one that is furthest down, such as `(ref null nofunc)` of a null.
+    ///
+    /// # Errors
+    /// If it is a reference of another store, or its value is gone.
+    pub fn ty(&self, store: impl AsContext) -> Result<ValType> {
+        self.try_ty(store.as_context().opaque())
+    }
+
+    pub(crate) fn try_ty(&self, store: &StoreOpaque) -> Result<ValType> {
+        Ok(match self {
             Val::I32(_) => ValType::I32,
             Val::I64(_) => ValType::I64,
             Val::F32(_) => ValType::F32,
             Val::F64(_) => ValType::F64,
             Val::V128(_) => ValType::V128,
-            Val::FuncRef(_) => ValType::FUNCREF,
-            Val::ExternRef(_) => ValType::EXTERNREF,
-        }
+            reference => match reference.ref_() {
+                Some(value) => ValType::Ref(value.try_ty(store)?),
+                None => unreachable!("all others are numbers"),
+            },
+        })
     }
 
     /// Zero or null of this type; `None` for references that cannot be null.
     pub fn default_for_ty(ty: &ValType) -> Option<Val> {
         match ty {
-            ValType::Ref(RefType {
-                nullable: false, ..
-            }) => None,
+            ValType::Ref(ty) if !ty.is_nullable() => None,
             ty => Some(Val::zero(ty)),
         }
     }
@@ -177,7 +182,7 @@ impl Val {
             ValType::F32 => Val::F32(0),
             ValType::F64 => Val::F64(0),
             ValType::V128 => Val::V128(V128(0)),
-            ValType::Ref(ty) => Val::null_ref(&ty.heap),
+            ValType::Ref(ty) => Val::null_ref(ty.heap_type()),
         }
     }
 }

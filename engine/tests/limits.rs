@@ -81,7 +81,7 @@ fn creation_past_a_bound_is_an_error_and_creates_nothing() -> Result<()> {
     let error = Instance::new(&mut store, &module, &[]).unwrap_err();
     assert!(error.to_string().contains("2 instances"), "{error}");
     let ty = TableType::new(RefType::FUNCREF, 1, None);
-    Table::new(&mut store, ty, Ref::Func(None))?;
+    Table::new(&mut store, ty.clone(), Ref::Func(None))?;
     assert!(Table::new(&mut store, ty, Ref::Func(None)).is_err());
     Ok(())
 }

@@ -176,7 +176,7 @@ impl Func {
             + Sync
             + 'static,
     {
-        let func = Arc::new(HostFunc::dynamic_async(ty.0, f));
+        let func = Arc::new(HostFunc::dynamic_async(ty, f));
         Func::from_host(store.as_context_mut().opaque(), &func)
     }
 }

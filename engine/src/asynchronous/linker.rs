@@ -89,7 +89,7 @@ impl<T: 'static> Linker<T> {
             + Sync
             + 'static,
     {
-        let func = Arc::new(HostFunc::dynamic_async(ty.0, f));
+        let func = Arc::new(HostFunc::dynamic_async(ty, f));
         self.insert(module, name, Definition::Host(func))
     }
 

@@ -34,7 +34,7 @@ impl Table {
         ty.check()?;
         let mut store = store.as_context_mut();
         store.new_ones(0, 0, 1)?;
-        store.ask_for_async(Request::table(&ty.0)).await?;
+        store.ask_for_async(Request::table(&ty)).await?;
         Table::make(store.opaque(), ty, init)
     }
 

@@ -84,7 +84,7 @@ pub use bimetal_codegen::middleware::{
 pub use bimetal_wasm::body::{
     BlockType, BrTable, Ieee32, Ieee64, MemArg, Operator, OperatorsReader,
 };
-pub use bimetal_wasm::{FuncIndex, GlobalIndex};
+pub use bimetal_wasm::{FuncIndex, FuncType, GlobalIndex, ValType};
 pub use counter::InstructionCounter;
 
 /// The types that an [`Operator`] names.

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bimetal_wasm::{
-    DataIndex, ElemIndex, EntityIndex, FuncIndex, GlobalIndex, HeapType, MemoryIndex, TableIndex,
-    ValType,
+    DataIndex, ElemIndex, EntityIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex,
 };
 use cranelift_entity::EntityRef;
 use cranelift_entity::packed_option::PackedOption;
 
 use crate::error::{Error, Result};
 use crate::module::Module;
+use crate::reference::RefKind;
 use crate::symbols::Printable;
+use crate::types::ValType;
 use crate::vm::{Element, ImportValue, InstanceData, StoreOpaque};
 
 /// So many zeros between two parts of a memory cost less in one segment than a second segment does.
@@ -139,12 +140,12 @@ fn globals(
         let index = GlobalIndex::new(index);
         let id = instance.global(index).ok_or_else(not_there)?;
         let bytes = store.global_get(id);
-        let ValType::Ref(ty) = store.global_type(id).content else {
+        let ValType::Ref(ty) = store.global_type(id).content() else {
             return Ok(Value::Bits(u128::from_le_bytes(bytes)));
         };
         let raw = u128::from_le_bytes(bytes) as u64;
-        let value = match ty.heap {
-            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_) => functions.find(raw),
+        let value = match RefKind::of(ty.heap_type()) {
+            RefKind::Func => functions.find(raw),
             _ => of_the_host(raw),
         };
         let name = describe(instance, EntityIndex::Global(index));

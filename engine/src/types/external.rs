@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::{FuncType, GlobalType, MemoryType, TableType};
+use super::{FuncType, GlobalType, MemoryType, TableType, Types};
 use crate::error::{Error, ErrorKind, Result};
 use crate::externs::Extern;
+use crate::registry::RegisteredType;
 use crate::shared_memory::SharedMemory;
 use crate::store::AsContextMut;
 
@@ -90,14 +91,19 @@ accessors! {
 }
 
 impl ExternType {
-    pub(crate) fn of(module: &bimetal_wasm::Module, index: bimetal_wasm::EntityIndex) -> Self {
+    /// Of a module whose types these are.
+    pub(crate) fn of(
+        module: &bimetal_wasm::Module,
+        types: &[RegisteredType],
+        index: bimetal_wasm::EntityIndex,
+    ) -> Self {
         use bimetal_wasm::ImportType as I;
-        let func = |ty| FuncType(module.func_type_at(ty).clone());
+        let func = |ty: bimetal_wasm::TypeIndex| FuncType(types.at(ty));
         match module.entity_type(index) {
             I::Func(ty) => ExternType::Func(func(ty)),
-            I::Table(ty) => ExternType::Table(TableType(ty)),
+            I::Table(ty) => ExternType::Table(TableType::from_wasm(&ty, types)),
             I::Memory(ty) => ExternType::Memory(MemoryType(ty)),
-            I::Global(ty) => ExternType::Global(GlobalType(ty)),
+            I::Global(ty) => ExternType::Global(GlobalType::from_wasm(&ty, types)),
             I::Tag(ty) => ExternType::Tag(TagType(func(ty))),
         }
     }
@@ -158,11 +164,13 @@ impl fmt::Display for ExternType {
             }
             ExternType::Table(ty) => {
                 f.write_str("table")?;
-                limits(f, ty.is_64(), ty.0.min, ty.0.max)?;
-                write!(f, " {}", ty.0.element)
+                limits(f, ty.is_64(), ty.minimum(), ty.maximum())?;
+                write!(f, " {}", ty.element())
             }
-            ExternType::Global(ty) if ty.0.mutable => write!(f, "global (mut {})", ty.0.content),
-            ExternType::Global(ty) => write!(f, "global {}", ty.0.content),
+            ExternType::Global(ty) if ty.mutability().is_var() => {
+                write!(f, "global (mut {})", ty.content())
+            }
+            ExternType::Global(ty) => write!(f, "global {}", ty.content()),
         }
     }
 }

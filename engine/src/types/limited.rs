@@ -1,7 +1,6 @@
 //! Types that have a smallest and a greatest size: memories and tables.
 
-use bimetal_wasm::RefType;
-
+use super::value::{RefType, Types};
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::reference::Ref;
@@ -198,57 +197,82 @@ impl MemoryTypeBuilder {
 /// use bimetal::{RefType, TableType};
 ///
 /// let ty = TableType::new(RefType::FUNCREF, 10, None);
-/// assert_eq!((ty.element(), ty.minimum(), ty.maximum()), (RefType::FUNCREF, 10, None));
+/// assert_eq!((ty.element(), ty.minimum(), ty.maximum()), (&RefType::FUNCREF, 10, None));
 /// assert!(ty.matches(&TableType::new(RefType::FUNCREF, 5, None)));
 /// assert!(!ty.matches(&TableType::new(RefType::EXTERNREF, 5, None)));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TableType(pub(crate) bimetal_wasm::TableType);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableType {
+    element: RefType,
+    min: u64,
+    max: Option<u64>,
+    table64: bool,
+}
 
 impl TableType {
     /// A table of at least `minimum` and at most `maximum` elements.
     pub fn new(element: RefType, minimum: u32, maximum: Option<u32>) -> TableType {
-        TableType(bimetal_wasm::TableType {
+        TableType {
             element,
             min: u64::from(minimum),
             max: maximum.map(u64::from),
             table64: false,
-        })
+        }
     }
 
     /// A table with 64-bit indices.
     pub fn new64(element: RefType, minimum: u64, maximum: Option<u64>) -> TableType {
-        TableType(bimetal_wasm::TableType {
+        TableType {
             element,
             min: minimum,
             max: maximum,
             table64: true,
-        })
+        }
+    }
+
+    pub(crate) fn from_wasm(
+        ty: &bimetal_wasm::TableType,
+        types: &(impl Types + ?Sized),
+    ) -> TableType {
+        TableType {
+            element: RefType::from_wasm(&ty.element, types),
+            min: ty.min,
+            max: ty.max,
+            table64: ty.table64,
+        }
+    }
+
+    /// With another minimum.
+    pub(crate) fn with_minimum(&self, min: u64) -> TableType {
+        TableType {
+            min,
+            ..self.clone()
+        }
     }
 
     /// The elements' type.
-    pub fn element(&self) -> RefType {
-        self.0.element
+    pub fn element(&self) -> &RefType {
+        &self.element
     }
 
     /// The initial size in elements.
     pub fn minimum(&self) -> u64 {
-        self.0.min
+        self.min
     }
 
     /// The greatest size in elements, if there is one.
     pub fn maximum(&self) -> Option<u64> {
-        self.0.max
+        self.max
     }
 
     /// Whether indices are 64 bits wide.
     pub fn is_64(&self) -> bool {
-        self.0.table64
+        self.table64
     }
 
     /// Whether a table of this type can be imported as one of `other`.
     pub fn matches(&self, other: &TableType) -> bool {
-        let (a, b) = (&self.0, &other.0);
+        let (a, b) = (self, other);
         // Tables are written, so their elements' types must match both ways.
         a.table64 == b.table64
             && a.element.matches(&b.element)
@@ -267,7 +291,7 @@ impl TableType {
                 self.element()
             )));
         }
-        Table::new(store, *self, Ref::null(self.element().heap_type()))
+        Table::new(store, self.clone(), Ref::null(self.element().heap_type()))
     }
 
     /// Refuses types that are none.

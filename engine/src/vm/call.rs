@@ -90,7 +90,7 @@ pub(crate) fn start<T>(store: &mut StoreContextMut<'_, T>, instance: InstanceId)
     };
     // A function of the host's is called by the instance.
     let caller = data.vmctx();
-    let ty = wasm.func_type(index).clone();
+    let type_id = data.module().inner().type_ids[wasm.functions[index].index()];
     let (code, callee) = match wasm.defined_func(index) {
         Some(defined) => (
             data.module().inner().entry[defined.index()].load(Ordering::Acquire),
@@ -111,7 +111,7 @@ pub(crate) fn start<T>(store: &mut StoreContextMut<'_, T>, instance: InstanceId)
         }
     };
     let engine = store.opaque().engine().clone();
-    let trampoline = engine.host_to_wasm(engine.signature(&ty).id)?;
+    let trampoline = engine.host_to_wasm(type_id)?;
     let mut none = [ValRaw::default()];
     // SAFETY: as for `invoke`; a start function has no parameters or results.
     unsafe { enter_and_tell(store, trampoline, callee, caller, code, none.as_mut_ptr()) }

@@ -71,8 +71,9 @@ unsafe fn hooked_cell(
         let host = context.cast::<VmHostContext>();
         ((*host).type_id, (*host).kind)
     };
-    // The store keeps the signature of each of its host functions.
-    let signature = engine.signature_at(type_id);
+    // The store keeps the type of each of its host functions.
+    let ty = engine.types().at(type_id);
+    let signature = ty.signature();
     Some(std::ptr::from_ref(
         signature.cell(HostKind::from_raw(kind), true),
     ))

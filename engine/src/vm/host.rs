@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
 
 use bimetal_abi::{NativeReturn, ValRaw, VmContextHeader, VmFuncRef, VmHostContext};
-use bimetal_wasm::{FuncType, ValType};
+use bimetal_wasm::{self as wasm, ValType};
 
 use super::activation::stack_backtrace;
 use super::instance::InstanceData;
@@ -22,10 +22,13 @@ use super::val::WasmResults;
 use super::val::sealed::{WasmList, WasmTy as Sealed};
 use crate::WasmTy;
 use crate::caller::Caller;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::signatures::Signature;
+use crate::reference::{Ref, RefKind};
+use crate::registry::RegisteredType;
 use crate::store::{StoreContextMut, StoreInner};
 use crate::tier::return_area;
+use crate::types::FuncType;
 use crate::val::Val;
 
 /// How a host function takes its arguments.
@@ -47,7 +50,7 @@ impl HostKind {
 
 /// A host function, of no store yet.
 pub(crate) struct HostFunc {
-    ty: FuncType,
+    ty: HostFuncType,
     kind: HostKind,
     entry: NativeEntry,
     /// The entry for wasm, if it needs no trampoline.
@@ -64,9 +67,30 @@ unsafe impl Send for NativeEntry {}
 // SAFETY: as above.
 unsafe impl Sync for NativeEntry {}
 
+/// The type of a host function.
+#[derive(Debug)]
+enum HostFuncType {
+    /// The same in every engine.
+    Plain(wasm::FuncType),
+    /// Of one engine.
+    Of(FuncType),
+}
+
 impl HostFunc {
-    pub(crate) fn ty(&self) -> &FuncType {
-        &self.ty
+    /// Its type in an engine.
+    ///
+    /// # Errors
+    /// If it is of another engine.
+    pub(crate) fn ty(&self, engine: &Engine) -> Result<FuncType> {
+        match &self.ty {
+            HostFuncType::Plain(ty) => FuncType::plain(engine, ty),
+            HostFuncType::Of(ty) => match Arc::ptr_eq(ty.0.registry(), engine.types()) {
+                true => Ok(ty.clone()),
+                false => Err(Error::usage(
+                    "the type of a host function is of another engine",
+                )),
+            },
+        }
     }
 
     /// A function whose types are only known at run time.
@@ -82,6 +106,7 @@ impl HostFunc {
         }
         let types = ty.clone();
         let closure = move |mut caller: Caller<'_, T>, _: &[ValType], raw: &mut [ValRaw]| {
+            let types = types.raw();
             let store = caller.opaque();
             let params: Vec<Val> = types
                 .params()
@@ -90,7 +115,8 @@ impl HostFunc {
                 // SAFETY: the trampoline wrote the parameters, of these types, of this store.
                 .map(|(ty, raw)| unsafe { val_from_raw(store, ty, raw) })
                 .collect();
-            let mut results: Vec<Val> = types.results().iter().map(Val::zero).collect();
+            let results = types.results().iter();
+            let mut results: Vec<Val> = results.map(|ty| zero(store, ty)).collect();
             f(caller.reborrow(), &params, &mut results)?;
             for (i, (ty, result)) in types.results().iter().zip(&results).enumerate() {
                 raw[i] = val_into_raw(caller.opaque(), ty, result)
@@ -101,7 +127,7 @@ impl HostFunc {
         HostFunc {
             entry: NativeEntry(entry_of::<T, _>(&closure)),
             direct: None,
-            ty,
+            ty: HostFuncType::Of(ty),
             kind: HostKind::Array,
             closure: Box::new(closure),
         }
@@ -110,7 +136,10 @@ impl HostFunc {
 
 impl std::fmt::Debug for HostFunc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HostFunc[{}]", self.ty)
+        match &self.ty {
+            HostFuncType::Plain(ty) => write!(f, "HostFunc[{ty}]"),
+            HostFuncType::Of(ty) => write!(f, "HostFunc[{ty}]"),
+        }
     }
 }
 
@@ -127,20 +156,71 @@ pub(crate) unsafe fn val_from_raw(store: &StoreOpaque, ty: &ValType, raw: &ValRa
             ValType::F32 => Val::F32(raw.get_u32()),
             ValType::F64 => Val::F64(raw.get_u64()),
             ValType::V128 => Val::V128(raw.get_v128().into()),
-            ValType::Ref(ty) if *ty == bimetal_wasm::RefType::EXTERNREF => {
-                Val::ExternRef(Sealed::from_raw(raw, store))
+            ValType::Ref(ty) => {
+                let kind = RefKind::of_raw(&ty.heap, store.engine().types());
+                ref_from_raw(store, kind, raw).into()
             }
-            ValType::Ref(_) => Val::FuncRef(Sealed::from_raw(raw, store)),
         }
     }
 }
 
-/// The raw form of a value; an error if it is not of this type or of another store.
+/// A value of a type, out of its raw form.
+///
+/// # Safety
+/// As for [`val_from_raw`].
+pub(crate) unsafe fn val_of(store: &StoreOpaque, ty: &crate::ValType, raw: &ValRaw) -> Val {
+    use crate::ValType;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match ty {
+            ValType::I32 => val_from_raw(store, &wasm::ValType::I32, raw),
+            ValType::I64 => val_from_raw(store, &wasm::ValType::I64, raw),
+            ValType::F32 => val_from_raw(store, &wasm::ValType::F32, raw),
+            ValType::F64 => val_from_raw(store, &wasm::ValType::F64, raw),
+            ValType::V128 => val_from_raw(store, &wasm::ValType::V128, raw),
+            ValType::Ref(ty) => ref_from_raw(store, RefKind::of(ty.heap_type()), raw).into(),
+        }
+    }
+}
+
+/// # Safety
+/// `raw` must come from wasm of this store as a reference of this kind.
+unsafe fn ref_from_raw(store: &StoreOpaque, kind: RefKind, raw: &ValRaw) -> Ref {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match kind {
+            RefKind::Func => Ref::Func(Sealed::from_raw(raw, store)),
+            _ => Ref::Extern(Sealed::from_raw(raw, store)),
+        }
+    }
+}
+
+/// The raw form of a value; an error if it is not of this type, which has engine-wide numbers, or of
+/// another store.
 pub(crate) fn val_into_raw(store: &mut StoreOpaque, ty: &ValType, val: &Val) -> Result<ValRaw> {
-    if val.ty() != *ty {
+    match (val, ty) {
+        (Val::I32(value), ValType::I32) => value.into_raw(store),
+        (Val::I64(value), ValType::I64) => value.into_raw(store),
+        (Val::F32(bits), ValType::F32) => bits.into_raw(store),
+        (Val::F64(bits), ValType::F64) => bits.into_raw(store),
+        (Val::V128(value), ValType::V128) => value.into_raw(store),
+        _ => {
+            let ty = crate::ValType::new(ty, store.engine().types());
+            val_into_raw_of(store, &ty, val)
+        }
+    }
+}
+
+/// As [`val_into_raw`].
+pub(crate) fn val_into_raw_of(
+    store: &mut StoreOpaque,
+    ty: &crate::ValType,
+    val: &Val,
+) -> Result<ValRaw> {
+    let found = val.try_ty(store)?;
+    if !found.matches(ty) {
         return Err(Error::usage(format_args!(
-            "expected a value of type {ty}, got one of type {}",
-            val.ty()
+            "expected a value of type {ty}, got one of type {found}"
         )));
     }
     match *val {
@@ -154,11 +234,16 @@ pub(crate) fn val_into_raw(store: &mut StoreOpaque, ty: &ValType, val: &Val) -> 
     }
 }
 
+/// Zero or null of a type that has engine-wide numbers, also where null is no value of it.
+pub(crate) fn zero(store: &StoreOpaque, ty: &ValType) -> Val {
+    Val::zero(&crate::ValType::new(ty, store.engine().types()))
+}
+
 /// A host function of a store.
 pub(crate) struct HostFuncInstance {
     func: Arc<HostFunc>,
     /// Whose cell and number the reference has.
-    _signature: Arc<Signature>,
+    _ty: RegisteredType,
     context: NonNull<VmHostContext>,
     pub(super) func_ref: NonNull<VmFuncRef>,
 }
@@ -175,11 +260,17 @@ impl Drop for HostFuncInstance {
 
 impl StoreOpaque {
     /// Makes a host function callable in this store.
+    ///
+    /// # Panics
+    /// If its type is of another engine.
     pub(crate) fn add_host_func(&mut self, func: Arc<HostFunc>) -> FuncPtr {
-        let signature = self.engine().signature(&func.ty);
+        let ty = func
+            .ty(self.engine())
+            .unwrap_or_else(|error| panic!("{error}"))
+            .0;
         let context = NonNull::from(Box::leak(Box::new(VmHostContext {
             magic: VmHostContext::MAGIC,
-            type_id: signature.id,
+            type_id: ty.id,
             store: self.context().as_ptr(),
             native: func.entry.0,
             data: (&raw const *func.closure).cast::<u8>().cast_mut(),
@@ -192,18 +283,18 @@ impl StoreOpaque {
         let cell = match func.direct {
             // SAFETY: it lives as long as the reference, and nothing but its atomic cell is shared.
             Some(_) if !self.hooked => unsafe { &raw const (*context.as_ptr()).direct },
-            _ => ptr::from_ref(signature.cell(func.kind, self.hooked)),
+            _ => ptr::from_ref(ty.signature().cell(func.kind, self.hooked)),
         };
         let func_ref = NonNull::from(Box::leak(Box::new(VmFuncRef {
-            // The signature is kept beside it.
+            // The type is kept beside it.
             cell,
             vmctx: context.as_ptr().cast(),
-            type_id: signature.id,
+            type_id: ty.id,
             reserved: 0,
         })));
         self.host_funcs.push(HostFuncInstance {
             func,
-            _signature: signature,
+            _ty: ty,
             context,
             func_ref,
         });
@@ -235,7 +326,7 @@ pub(super) unsafe extern "C" fn resolve_host(host: *mut VmHostContext) -> *const
     };
     let (kind, hooked) = (HostKind::from_raw(kind), store.hooked);
     let engine = store.engine().clone();
-    let raise = bimetal_sys::raise_stub(return_area(&engine.signature_at(type_id).ty));
+    let raise = bimetal_sys::raise_stub(return_area(&engine.types().at(type_id).signature().ty));
     let compile = AssertUnwindSafe(|| engine.wasm_to_host(type_id, kind, hooked));
     match std::panic::catch_unwind(compile) {
         Ok(Ok(code)) => code.as_ptr(),
@@ -536,10 +627,10 @@ macro_rules! into_func {
                     }
                 };
                 IntoHostFunc(HostFunc {
-                    ty: FuncType::new(
+                    ty: HostFuncType::Plain(wasm::FuncType::new(
                         [$(<$name as Sealed>::TYPE),*],
                         R::Ok::TYPES.iter().copied(),
-                    ),
+                    )),
                     kind: HostKind::Native,
                     entry: NativeEntry(entry::<T, F, R, $($name),*> as *const u8),
                     direct,

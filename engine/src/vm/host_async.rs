@@ -6,13 +6,12 @@
 
 use std::future::Future;
 
-use bimetal_wasm::FuncType;
-
 use super::fiber::block_on_host;
 use super::host::{HostFunc, IntoFunc, IntoHostFunc, WasmRet};
 use crate::WasmTy;
 use crate::caller::Caller;
 use crate::error::Result;
+use crate::types::FuncType;
 use crate::val::Val;
 
 /// The parameters of an asynchronous host function: a tuple of up to 16 values that are [`WasmTy`].

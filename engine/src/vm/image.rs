@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicPtr;
 use bimetal_artifact::{Image, ImageError};
 use bimetal_codegen::SiteTable;
 use bimetal_sys::{CodeRegion, MappedCode, MappedFile};
-use bimetal_wasm::{Bytes, DefinedFuncIndex, TypeIndex};
+use bimetal_wasm::{Bytes, DefinedFuncIndex};
 use cranelift_entity::EntityRef;
 
 use super::code::CodeSpace;
@@ -25,7 +25,7 @@ use crate::cache::CacheSlot;
 use crate::engine::{CodePtr, Engine};
 use crate::error::{Context, Error, Result};
 use crate::module::{Module, Origin};
-use crate::signatures::Signature;
+use crate::registry::RegisteredType;
 
 /// A file that has an image in it.
 #[derive(Clone, Copy, Debug)]
@@ -149,9 +149,9 @@ impl ImageText {
         &self,
         space: &Arc<CodeSpace>,
         file: Option<ImageFile<'_>>,
-        signature: impl Fn(TypeIndex) -> Option<Arc<Signature>>,
+        types: &[RegisteredType],
     ) -> Result<()> {
-        trampolines::share(&self.image, file, space, signature)
+        trampolines::share(&self.image, file, space, types)
     }
 
     pub(crate) fn image(&self) -> &Image {

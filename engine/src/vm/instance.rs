@@ -9,7 +9,7 @@ use bimetal_abi::{
 };
 use bimetal_wasm::{
     ConstExpr, DataIndex, ElemIndex, ElementItems, EntityIndex, FuncIndex, GlobalIndex,
-    MemoryIndex, SegmentMode, TableIndex, TableInit, ValType,
+    MemoryIndex, SegmentMode, TableIndex, TableInit,
 };
 use cranelift_entity::{EntityRef, PrimaryMap, entity_impl};
 
@@ -18,10 +18,11 @@ use super::definition::Definition;
 use super::memory::{LinearMemory, MemoryId, range};
 use super::shared::SharedMemory;
 use super::storage::Zeroed;
-use super::store::{FuncPtr, Global, GlobalId, StoreOpaque, is_traced};
+use super::store::{FuncPtr, Global, GlobalId, StoreOpaque};
 use super::table::{Table, TableId};
 use crate::error::{Error, Result};
 use crate::module::Module;
+use crate::types::{GlobalType, RefType, TableType, ValType};
 
 /// An instance of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,9 +142,10 @@ impl InstanceData {
 
     /// Shows where evaluated element segments have references that the collector follows.
     pub(super) fn each_traced_element(&mut self, mut visit: impl FnMut(*mut u32)) {
-        let segments = &self.module.wasm().elements;
+        let (segments, types) = (&self.module.wasm().elements, &self.module.inner().types);
         for (index, values) in &mut self.elements {
-            if is_traced(&ValType::Ref(segments[*index].ty)) {
+            let ty = RefType::from_wasm(&segments[*index].ty, &**types);
+            if ValType::Ref(ty).is_traced() {
                 for value in values.iter_mut() {
                     // The reference is in the low half.
                     visit(std::ptr::from_mut(value).cast());
@@ -476,21 +478,22 @@ fn allocate(
         };
         memories.extend(memory.map(|memory| store.memories.push(memory)));
     }
-    let types = wasm.tables.iter().skip(wasm.num_imported_tables);
-    for ((index, ty), storage) in types.zip(parts.storage.tables) {
+    let types = &*module.inner().types;
+    let own_tables = wasm.tables.iter().skip(wasm.num_imported_tables);
+    for ((index, ty), storage) in own_tables.zip(parts.storage.tables) {
         let defined = wasm.defined_table(index);
         let def = defined.map(|i| at(&context, offsets.table(i)));
         let lazy = defined.filter(|&table| env.tables.is_lazy(table));
         let lazy = lazy.map(|table| (id, table));
         // SAFETY: as above.
-        let table = unsafe { Table::new(*ty, storage, def, lazy) };
+        let table = unsafe { Table::new(TableType::from_wasm(ty, types), storage, def, lazy) };
         tables.push(store.tables.push(table));
     }
-    for (index, &ty) in wasm.globals.iter().skip(wasm.num_imported_globals) {
+    for (index, ty) in wasm.globals.iter().skip(wasm.num_imported_globals) {
         if let Some(defined) = wasm.defined_global(index) {
             globals.push(store.globals.push(Global {
                 def: Definition::at(at(&context, offsets.global(defined))),
-                ty,
+                ty: GlobalType::from_wasm(ty, types),
             }));
         }
     }

@@ -38,6 +38,7 @@ mod store;
 mod table;
 mod template;
 mod trampolines;
+mod type_infos;
 mod val;
 mod waiting;
 
@@ -51,7 +52,7 @@ pub use gc::GcStats;
 pub(crate) use gc::{HeapConfig, Spaces};
 #[allow(unused_imports, reason = "the API's types for references use them")]
 pub(crate) use gc::{OwnedRoot, RootHandle, ScopeStart};
-pub(crate) use host::{HostFunc, HostKind, val_into_raw};
+pub(crate) use host::{HostFunc, HostKind, val_into_raw, val_into_raw_of};
 pub use host::{IntoFunc, WasmRet};
 pub use host_async::WasmTyList;
 pub(crate) use image::{ImageFile, ImageText};
@@ -63,4 +64,5 @@ pub(crate) use store::{FuncPtr, GlobalId, StoreId, StoreOpaque};
 pub(crate) use table::{Element, TableId};
 pub(crate) use template::Template;
 pub(crate) use trampolines::PlacedTrampoline;
+pub(crate) use type_infos::TypeInfos;
 pub use val::{WasmParams, WasmResults, WasmTy};

@@ -5,8 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use bimetal_abi::{VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
-use bimetal_wasm::GlobalType;
+use bimetal_abi::{ValRaw, VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 use super::allocator::TableStorage;
@@ -14,7 +13,7 @@ use super::definition::Definition;
 use super::externs::Externs;
 use super::fiber::Current;
 use super::gc::{Roots, StoreHeap};
-use super::host::HostFuncInstance;
+use super::host::{HostFuncInstance, val_of};
 use super::instance::{InstanceData, InstanceId};
 use super::interrupt::Metering;
 use super::memory::{LinearMemory, MemoryId};
@@ -26,6 +25,8 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::limits::{Asked, Request};
 use crate::store::StoreInner;
+use crate::types::{GlobalType, TableType};
+use crate::val::Val;
 
 /// A store's identity, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,18 +82,6 @@ impl FuncPtr {
 pub(crate) struct Global {
     pub(super) def: Definition<VmGlobal>,
     pub(super) ty: GlobalType,
-}
-
-/// Whether values of this type are references that the collector follows.
-pub(super) fn is_traced(ty: &bimetal_wasm::ValType) -> bool {
-    use bimetal_wasm::{HeapType, ValType};
-    match ty {
-        ValType::Ref(ty) => !matches!(
-            ty.heap,
-            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)
-        ),
-        _ => false,
-    }
 }
 
 #[cold]
@@ -196,8 +185,8 @@ impl StoreOpaque {
             gc_base: std::ptr::null_mut(),
             gc_next: 0,
             gc_limit: 0,
-            types: std::ptr::null(),
             activation: std::ptr::null(),
+            types: engine.types().infos(),
         })));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,
@@ -384,8 +373,8 @@ impl StoreOpaque {
     }
 
     /// A table of the host's.
-    pub(crate) fn new_table(&mut self, ty: bimetal_wasm::TableType) -> Result<TableId> {
-        let storage = TableStorage::new(elements_for(ty.min)?);
+    pub(crate) fn new_table(&mut self, ty: TableType) -> Result<TableId> {
+        let storage = TableStorage::new(elements_for(ty.minimum())?);
         // SAFETY: no `def` is given.
         let table = unsafe { Table::new(ty, storage, None, None) };
         Ok(self.tables.push(table))
@@ -397,8 +386,17 @@ impl StoreOpaque {
         self.globals.push(Global { def, ty })
     }
 
-    pub(crate) fn global_type(&self, id: GlobalId) -> GlobalType {
-        self.globals[id].ty
+    pub(crate) fn global_type(&self, id: GlobalId) -> &GlobalType {
+        &self.globals[id].ty
+    }
+
+    /// The value of a global.
+    pub(crate) fn global_val(&self, id: GlobalId) -> Val {
+        let raw = ValRaw {
+            bytes: self.global_get(id),
+        };
+        // SAFETY: a global holds values of its type, of this store.
+        unsafe { val_of(self, self.global_type(id).content(), &raw) }
     }
 
     /// The raw bytes of a global: little-endian.
@@ -415,7 +413,7 @@ impl StoreOpaque {
     /// Shows where each global has its reference, of those that the collector follows.
     pub(super) fn each_traced_global(&mut self, mut visit: impl FnMut(*mut u32)) {
         let new = self.globals.iter().skip(self.looked_at);
-        let traced = new.filter(|(_, global)| is_traced(&global.ty.content));
+        let traced = new.filter(|(_, global)| global.ty.content().is_traced());
         self.traced_globals.extend(traced.map(|(id, _)| id));
         self.looked_at = self.globals.len();
         for &id in &self.traced_globals {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use bimetal_abi::{VmFuncRef, VmTable};
-use bimetal_wasm::{DefinedTableIndex, HeapType, TableType};
+use bimetal_wasm::DefinedTableIndex;
 use cranelift_entity::entity_impl;
 
 use super::allocator::TableStorage;
@@ -19,6 +19,8 @@ use super::memory::range;
 use super::storage::Zeroed;
 use super::store::{FuncPtr, StoreOpaque};
 use crate::error::{Error, ErrorKind, Result};
+use crate::reference::RefKind;
+use crate::types::TableType;
 
 /// A table of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +57,8 @@ pub(crate) struct Table {
     /// What generated code sees.
     def: Definition<VmTable>,
     ty: TableType,
+    /// What its elements are.
+    kind: RefKind,
     /// The elements; generated code writes them through `def`.
     storage: TableStorage,
     /// The instance whose module knows what the elements that are zero are.
@@ -86,12 +90,13 @@ impl Table {
     ) -> Table {
         let value = VmTable {
             base: storage.elements.base().cast(),
-            length: storage.capacity().min(ty.min as usize),
+            length: storage.capacity().min(ty.minimum() as usize),
             written: 0,
         };
         Table {
             // SAFETY: the caller's promise.
             def: unsafe { Definition::new(def, value) },
+            kind: RefKind::of(ty.element().heap_type()),
             ty,
             storage,
             lazy,
@@ -127,17 +132,11 @@ impl Table {
 
     /// The type with the current size as minimum, as imports are matched against.
     pub(crate) fn ty(&self) -> TableType {
-        TableType {
-            min: self.len(),
-            ..self.ty
-        }
+        self.ty.with_minimum(self.len())
     }
 
     pub(super) fn holds_funcs(&self) -> bool {
-        matches!(
-            self.ty.element.heap,
-            HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_)
-        )
+        self.kind == RefKind::Func
     }
 
     /// Shows where the references are that the collector follows: all, or those that may be young,
@@ -226,7 +225,7 @@ impl Table {
     pub(super) fn grow_raw(&mut self, delta: u64, raw: u64) -> Option<u64> {
         let old = self.len();
         let new = old.checked_add(delta)?;
-        let most = MAX_ELEMENTS.min(self.ty.max.unwrap_or(u64::MAX));
+        let most = MAX_ELEMENTS.min(self.ty.maximum().unwrap_or(u64::MAX));
         if new > most {
             return None;
         }

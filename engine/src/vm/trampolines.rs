@@ -6,18 +6,20 @@
 //!
 //! The image's seal covers its trampolines, so all of them are published as soon as it is loaded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bimetal_artifact::Image;
 use bimetal_codegen::{TrampolineCode, TrampolineKind};
 use bimetal_sys::MappedCode;
-use bimetal_wasm::TypeIndex;
+use bimetal_wasm::FuncType;
+use cranelift_entity::EntityRef;
 
 use super::code::{CodePiece, CodeSpace};
 use super::image::ImageFile;
 use crate::engine::CodePtr;
 use crate::error::{Context, Result};
-use crate::signatures::Signature;
+use crate::registry::RegisteredType;
 
 /// A trampoline that can run as long as this lives.
 #[derive(Debug)]
@@ -67,12 +69,12 @@ impl PlacedTrampoline {
 }
 
 /// Gives the trampolines of an image to the types that have none of their own yet. `file` is the
-/// image's, if it is one; otherwise they are copied.
+/// image's, if it is one; otherwise they are copied. `types` are the module's.
 pub(super) fn share(
     image: &Image,
     file: Option<ImageFile<'_>>,
     space: &Arc<CodeSpace>,
-    signature: impl Fn(TypeIndex) -> Option<Arc<Signature>>,
+    types: &[RegisteredType],
 ) -> Result<()> {
     let range = image.trampoline_text();
     if range.is_empty() {
@@ -98,14 +100,31 @@ pub(super) fn share(
         }
     };
     let base = base.expose_provenance();
+    let of = |index: usize| types.get(index).filter(|ty| ty.is_func());
+    // Different types may be called alike; the image has trampolines for the first of them.
+    let mut alike: HashMap<&FuncType, Vec<usize>> = HashMap::new();
+    if types.iter().any(|ty| !ty.is_alone()) {
+        for index in 0..types.len() {
+            if let Some(ty) = of(index) {
+                alike.entry(&ty.signature().ty).or_default().push(index);
+            }
+        }
+    }
     for trampoline in image.trampolines() {
-        if let Some(signature) = signature(trampoline.ty) {
-            signature.provide(PlacedTrampoline {
+        let Some(first) = of(trampoline.ty.index()) else {
+            continue;
+        };
+        let provide = |ty: &RegisteredType| {
+            ty.signature().provide(PlacedTrampoline {
                 kind: trampoline.kind,
                 address: base + trampoline.code.start,
                 len: trampoline.code.len(),
                 _holder: holder.clone(),
             });
+        };
+        match alike.get(&first.signature().ty) {
+            Some(all) => all.iter().copied().filter_map(of).for_each(provide),
+            None => provide(first),
         }
     }
     Ok(())

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bimetal::middleware::{
     BlockType, Emitter, FunctionContext, FunctionMiddleware, GlobalInit, InstructionCounter,
     Middleware, MiddlewareError, ModuleContext, ModuleMiddleware, Operator, Refusal,
-    types::Ordering,
 };
 use bimetal::{
     Caller, Config, Engine, Error, ErrorKind, Instance, Linker, Module, OperatorCost, OptLevel,

@@ -359,14 +359,14 @@ impl World<'_> {
                 Memory::new(store, MemoryType::new(min, max)).map(Extern::from)
             }
             1 => {
-                let element = *u.choose(&[RefType::FUNCREF, RefType::EXTERNREF])?;
+                let element = u.choose(&[RefType::FUNCREF, RefType::EXTERNREF])?.clone();
                 let (min, max) = (u.int_in_range(0..=5)?, u.int_in_range(0..=9)?);
                 let max = u.arbitrary::<bool>()?.then_some(max);
                 let init = val(u, &self.handles)?.ref_().unwrap_or(Ref::Func(None));
                 Table::new(store, TableType::new(element, min, max), init).map(Extern::from)
             }
             2 | 3 => {
-                let content = *u.choose(TYPES)?;
+                let content = u.choose(TYPES)?.clone();
                 let mutability = *u.choose(&[Mutability::Var, Mutability::Const])?;
                 let init = match u.ratio(1, 4)? {
                     true => val(u, &self.handles)?,
@@ -412,8 +412,9 @@ impl World<'_> {
             9 => Ok(asynchronous::waiting(store)),
             10 => Ok(asynchronous::going_in(store, &self.handles)),
             7 => {
-                let types = *u.choose(TYPES)?;
-                let ty = FuncType::new(&self.engines[live.engine], [types, types], [types]);
+                let ty = u.choose(TYPES)?;
+                let params = [ty.clone(), ty.clone()];
+                let ty = FuncType::new(&self.engines[live.engine], params, [ty.clone()]);
                 let wrong = u.ratio(1, 4)?;
                 let handles = self.handles.clone();
                 let f = move |_: Caller<'_, Data>, params: &[Val], results: &mut [Val]| {

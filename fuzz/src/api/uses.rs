@@ -29,7 +29,7 @@ pub(super) fn zero(ty: &ValType) -> Val {
 
 /// Any value, also of any store.
 pub(super) fn val(u: &mut Unstructured<'_>, handles: &[Handle]) -> ArbitraryResult<Val> {
-    let ty = *u.choose(TYPES)?;
+    let ty = u.choose(TYPES)?.clone();
     let number: u64 = u.arbitrary()?;
     Ok(match ty {
         ValType::I32 => Val::I32(number as i32),
@@ -57,11 +57,13 @@ pub(super) fn arguments(
     if let (Item::Extern(Extern::Func(func)), true) = (&handle.item, handle.store == live.id) {
         for ty in func.ty(&live.store).params() {
             let value = val(u, handles)?;
-            args.push(match value.ty() == ty || u.ratio(1, 16)? {
-                true => value,
-                false if ty == ValType::I32 => Val::I32(u.int_in_range(-2..=9)?),
-                false => zero(&ty),
-            });
+            args.push(
+                match value.matches_ty(&live.store, &ty).unwrap_or(false) || u.ratio(1, 16)? {
+                    true => value,
+                    false if ty == ValType::I32 => Val::I32(u.int_in_range(-2..=9)?),
+                    false => zero(&ty),
+                },
+            );
         }
     }
     Ok(args)
@@ -80,7 +82,7 @@ pub(super) fn call(store: &mut Store<Data>, func: Func, args: &[Val]) -> Result<
         Err(error) => look_at(store, &error)?,
     };
     for (value, ty) in results.iter().zip(ty.results()) {
-        if value.ty() != ty {
+        if !value.matches_ty(&*store, &ty).unwrap_or(false) {
             return Err(format!("a result of type {ty} is {value:?}"));
         }
     }

@@ -15,20 +15,11 @@ pub(super) trait RootSet {
 }
 
 /// Where frames have references, by return address: what was found before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct FrameCache {
-    /// By the hash of a return address: the address, and a part of `offsets`.
-    entries: Box<[(usize, u32, u32); 256]>,
+    /// By the hash of a return address: the address, and a part of `offsets`. Empty before it is used.
+    entries: Vec<(usize, u32, u32)>,
     offsets: Vec<u32>,
-}
-
-impl Default for FrameCache {
-    fn default() -> Self {
-        FrameCache {
-            entries: Box::new([(0, 0, 0); 256]),
-            offsets: Vec::new(),
-        }
-    }
 }
 
 impl FrameCache {
@@ -36,11 +27,12 @@ impl FrameCache {
     #[inline]
     fn slots(&mut self, pc: usize) -> &[u32] {
         let hash = (pc.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) & 255;
-        let (known, start, end) = self.entries[hash];
-        if known == pc {
-            return &self.offsets[start as usize..end as usize];
+        match self.entries.get(hash) {
+            Some(&(known, start, end)) if known == pc => {
+                &self.offsets[start as usize..end as usize]
+            }
+            _ => self.look_up(hash, pc),
         }
-        self.look_up(hash, pc)
     }
 
     #[cold]
@@ -49,6 +41,7 @@ impl FrameCache {
         if self.offsets.len() > 1 << 20 {
             *self = FrameCache::default();
         }
+        self.entries.resize(256, (0, 0, 0));
         let start = self.offsets.len();
         stack_map(pc, &mut self.offsets);
         let end = self.offsets.len();
