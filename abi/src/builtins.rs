@@ -119,6 +119,8 @@ macro_rules! for_each_builtin {
             array_init_data(I32, I32, I32, I32, I32, I32) -> Status;
             "`array.init_elem` (module type index, array, start, element segment, offset, length)."
             array_init_elem(I32, I32, I32, I32, I32, I32) -> Status;
+            "Throws the exception (a reference that is not null): goes on at the handler of a frame above, or resumes at the newest host entry."
+            throw_ref(I32) -> Never;
         }
     };
 }

@@ -64,5 +64,10 @@
 //! what it has to and starts the function again, which must therefore have changed nothing but its
 //! own frame and scratch registers.
 //!
+//! **An exception** goes on at the handler of the innermost frame that has one for the return
+//! address of its call (`bimetal_codegen::Handler`), with the stack and frame pointers of that frame
+//! and the reference to the exception in the first result register (`rax`, `x0`); all other registers
+//! are clobbered. Without such a frame above the newest entry it resumes there as a trap does.
+//!
 //! **A trap** is a machine fault at a recorded site, or `raise`. Either resumes at the store
 //! context's `entry_handler` with `entry_sp`, `entry_fp`; all registers are clobbered.

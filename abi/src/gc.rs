@@ -130,6 +130,11 @@ pub struct VmTag {
     pub reserved: u32,
 }
 
+impl VmTag {
+    /// Size in bytes.
+    pub const SIZE: u32 = size_of::<Self>() as u32;
+}
+
 /// Where the parts of an object are.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ObjectLayout {

@@ -1,15 +1,16 @@
 //! The layout of an instance context behind its fixed header.
 //!
 //! In this order: memories, tables, globals, imported functions, imported tables, imported
-//! memories, imported globals, function references. Memories stand first because their offsets
+//! memories, imported globals, tags, imported tags, function references. Memories stand first because their offsets
 //! are used most and short displacements are shorter code.
 
 use bimetal_wasm::{
-    DefinedGlobalIndex, DefinedMemoryIndex, DefinedTableIndex, FuncIndex, FuncRefIndex,
-    GlobalIndex, MemoryIndex, Module, TableIndex,
+    DefinedGlobalIndex, DefinedMemoryIndex, DefinedTableIndex, DefinedTagIndex, FuncIndex,
+    FuncRefIndex, GlobalIndex, MemoryIndex, Module, TableIndex, TagIndex,
 };
 use cranelift_entity::EntityRef;
 
+use crate::gc::VmTag;
 use crate::vm::{VmContextHeader, VmFuncImport, VmFuncRef, VmGlobal, VmMemory, VmTable};
 
 /// Offsets into one module's instance contexts, in bytes.
@@ -22,6 +23,8 @@ pub struct VmOffsets {
     table_imports: u32,
     memory_imports: u32,
     global_imports: u32,
+    tags: u32,
+    tag_imports: u32,
     func_refs: u32,
     size: u32,
 }
@@ -43,6 +46,8 @@ impl VmOffsets {
         let table_imports = next(module.num_imported_tables, 8, 8)?;
         let memory_imports = next(module.num_imported_memories, 8, 8)?;
         let global_imports = next(module.num_imported_globals, 8, 8)?;
+        let tags = next(module.num_defined_tags(), VmTag::SIZE, 8)?;
+        let tag_imports = next(module.num_imported_tags, 8, 8)?;
         let func_refs = next(module.num_func_refs, VmFuncRef::SIZE, 8)?;
         let size = i32::try_from(at).ok()? as u32;
         Some(VmOffsets {
@@ -53,6 +58,8 @@ impl VmOffsets {
             table_imports,
             memory_imports,
             global_imports,
+            tags,
+            tag_imports,
             func_refs,
             size,
         })
@@ -96,6 +103,16 @@ impl VmOffsets {
     /// The `*mut VmGlobal` of an imported global.
     pub fn global_import(&self, index: GlobalIndex) -> u32 {
         self.global_imports + index.index() as u32 * 8
+    }
+
+    /// The `VmTag` of a defined tag.
+    pub fn tag(&self, index: DefinedTagIndex) -> u32 {
+        self.tags + index.index() as u32 * VmTag::SIZE
+    }
+
+    /// The `*mut VmTag` of an imported tag.
+    pub fn tag_import(&self, index: TagIndex) -> u32 {
+        self.tag_imports + index.index() as u32 * 8
     }
 
     /// The `VmFuncRef` of a function that can be referenced.

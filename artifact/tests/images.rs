@@ -27,6 +27,7 @@ fn header() -> Header {
 fn sites() -> SiteTable {
     let mut writer = SiteTableBuilder::default();
     writer.push(Site {
+        handler: None,
         code_offset: 2,
         trap: Some(TrapCode::Unreachable),
         node: 0,

@@ -91,9 +91,11 @@ fn say_profile(profile: Profile, log: Log) {
     }
 }
 
-/// Writes a core dump if the guest trapped. That it cannot be written must not hide the trap.
+/// Writes a core dump if the guest trapped, or threw what nobody caught. That it cannot be written
+/// must not hide that.
 fn write_core_dump(file: &Path, error: &Error, store: &Store<Host>, args: &RunArgs, log: Log) {
-    let (ErrorKind::Trap, Some(backtrace)) = (error.kind(), error.backtrace()) else {
+    let stopped = matches!(error.kind(), ErrorKind::Trap | ErrorKind::Exception);
+    let Some(backtrace) = error.backtrace().filter(|_| stopped) else {
         return;
     };
     let guest = args.file_and_args.first().map(Path::new);

@@ -21,6 +21,6 @@ pub use compiler::{
     CompileError, Compiler, Dump, DumpSet, ModuleEnv, OptLevel, Scratch, Settings, Trampoline,
     TrampolineKind, results_in_array,
 };
-pub use sites::{InlineNode, Site, SiteTable, SiteTableBuilder};
+pub use sites::{Handler, InlineNode, Site, SiteTable, SiteTableBuilder};
 pub use stack_maps::{StackMap, StackMapTable, StackMapTableBuilder, StackMaps};
 pub use target::{Arch, CpuFeatures, Target};

@@ -1,12 +1,14 @@
 //! Sites: the places in machine code that the runtime asks about.
 //!
 //! A site is a code offset at which wasm can stop (a trapping instruction) or be found in a
-//! backtrace (the return address of a call). Tables for 100 MB of code must stay small, so a
+//! backtrace (the return address of a call); a call may have a handler, at which an exception goes on. Tables for 100 MB of code must stay small, so a
 //! [`SiteTable`] is a delta-coded byte string, decoded from the start when something went wrong
 //! and never on a fast path.
 //!
 //! Encoding of an entry: `varint(code offset delta)`, a byte (trap code, or 0 for a call) whose
-//! high bit says that an inline node follows as `varint`, `zigzag varint(wasm offset delta)`.
+//! high bit says that an inline node follows as `varint`, `zigzag varint(wasm offset delta)`. The
+//! byte for a call with a handler is [`CALL_WITH_HANDLER`]; `zigzag varint` of the handler's distance
+//! from the call and `varint` of the frame's size end such an entry.
 
 use bimetal_abi::TrapCode;
 use bimetal_wasm::FuncIndex;
@@ -37,6 +39,17 @@ pub struct Site {
     pub node: u32,
     /// Offset of the wasm instruction in the module's binary.
     pub wasm_offset: u32,
+    /// Of a call: where an exception goes on that it ends with.
+    pub handler: Option<Handler>,
+}
+
+/// Where an exception goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handler {
+    /// Offset in the function's code.
+    pub code_offset: u32,
+    /// The handler's stack pointer is so many bytes below the frame pointer.
+    pub frame_size: u32,
 }
 
 /// The sites of one function, in ascending order of `code_offset`. Several may share one.
@@ -59,6 +72,9 @@ pub struct SiteTableBuilder {
 
 const HAS_NODE: u8 = 0x80;
 
+/// In the place of a trap code.
+const CALL_WITH_HANDLER: u8 = 0x7f;
+
 impl SiteTableBuilder {
     /// Appends a site. Its `code_offset` must not be below that of the one before.
     ///
@@ -70,14 +86,25 @@ impl SiteTableBuilder {
             .checked_sub(self.code_offset)
             .expect("sites are pushed in ascending order");
         write_varint(&mut self.bytes, delta);
-        let code = site.trap.map_or(0, |trap| trap as u8);
+        let code = match (site.trap, site.handler) {
+            (Some(trap), _) => trap as u8,
+            (None, None) => 0,
+            (None, Some(_)) => CALL_WITH_HANDLER,
+        };
         self.bytes
             .push(code | if site.node != 0 { HAS_NODE } else { 0 });
         if site.node != 0 {
             write_varint(&mut self.bytes, site.node);
         }
-        let delta = site.wasm_offset.wrapping_sub(self.wasm_offset) as i32;
-        write_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 31)) as u32);
+        write_signed(
+            &mut self.bytes,
+            site.wasm_offset.wrapping_sub(self.wasm_offset),
+        );
+        if let Some(handler) = site.handler.filter(|_| site.trap.is_none()) {
+            let distance = handler.code_offset.wrapping_sub(site.code_offset);
+            write_signed(&mut self.bytes, distance);
+            write_varint(&mut self.bytes, handler.frame_size);
+        }
         self.code_offset = site.code_offset;
         self.wasm_offset = site.wasm_offset;
     }
@@ -111,14 +138,21 @@ impl SiteTable {
             } else {
                 0
             };
-            let zigzag = read_varint(&mut bytes)?;
-            let delta = (zigzag >> 1) as i32 ^ -((zigzag & 1) as i32);
-            wasm_offset = wasm_offset.wrapping_add(delta as u32);
+            wasm_offset = wasm_offset.wrapping_add(read_signed(&mut bytes)?);
+            let code = tag & !HAS_NODE;
+            let handler = match code {
+                CALL_WITH_HANDLER => Some(Handler {
+                    code_offset: code_offset.wrapping_add(read_signed(&mut bytes)?),
+                    frame_size: read_varint(&mut bytes)?,
+                }),
+                _ => None,
+            };
             Some(Site {
                 code_offset,
-                trap: TrapCode::from_u8(tag & !HAS_NODE),
+                trap: TrapCode::from_u8(code),
                 node,
                 wasm_offset,
+                handler,
             })
         })
     }
@@ -215,6 +249,17 @@ impl SiteTable {
     }
 }
 
+/// A difference modulo 2³², short whichever its sign.
+fn write_signed(bytes: &mut Vec<u8>, value: u32) {
+    let value = value as i32;
+    write_varint(bytes, ((value << 1) ^ (value >> 31)) as u32);
+}
+
+fn read_signed(bytes: &mut &[u8]) -> Option<u32> {
+    let zigzag = read_varint(bytes)?;
+    Some(((zigzag >> 1) as i32 ^ -((zigzag & 1) as i32)) as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,11 +271,20 @@ mod tests {
             trap,
             node,
             wasm_offset,
+            handler: None,
+        };
+        let with_handler = Site {
+            handler: Some(Handler {
+                code_offset: 90,
+                frame_size: 4096,
+            }),
+            ..site(400, None, 0, 13)
         };
         let sites = [
             site(3, Some(TrapCode::MemoryOutOfBounds), 0, 77_000_000),
             site(3, None, 2, 12),
             site(300, Some(TrapCode::Unreachable), 0, u32::MAX),
+            with_handler,
             site(70_000, None, 0, 0),
         ];
         let mut builder = SiteTableBuilder::default();
@@ -252,6 +306,7 @@ mod tests {
             trap: None,
             node: 1,
             wasm_offset: 77_000_000,
+            handler: None,
         });
         let mut table = builder.finish([InlineNode {
             parent: 0,
@@ -275,6 +330,7 @@ mod tests {
             trap: None,
             node,
             wasm_offset,
+            handler: None,
         };
         let node = |parent, call_offset, func| InlineNode {
             parent,

@@ -522,6 +522,20 @@ impl Config {
         self
     }
 
+    /// Exceptions: tags, `try_table`, `throw`, `throw_ref`, `exnref`.
+    pub fn wasm_exceptions(&mut self, enable: bool) -> &mut Self {
+        self.features.exceptions = enable;
+        self
+    }
+
+    /// The instructions for exceptions that came before [`Config::wasm_exceptions`]' `exnref`, with
+    /// the same tags: `try`, `catch`, `catch_all`, `rethrow`, `delegate`. Off as well if exceptions
+    /// are.
+    pub fn wasm_legacy_exceptions(&mut self, enable: bool) -> &mut Self {
+        self.features.legacy_exceptions = enable;
+        self
+    }
+
     /// 128-bit sums and products of 64-bit integers.
     pub fn wasm_wide_arithmetic(&mut self, enable: bool) -> &mut Self {
         self.features.wide_arithmetic = enable;

@@ -12,6 +12,7 @@ use bimetal_abi::TrapCode;
 use bimetal_codegen::middleware::MiddlewareError;
 
 use crate::backtrace::WasmBacktrace;
+use crate::exception::{Exception, ThrownException};
 
 /// This crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,6 +33,8 @@ pub enum ErrorKind {
     Link,
     /// Wasm code trapped.
     Trap,
+    /// Wasm code or a host function threw an exception that wasm code did not catch.
+    Exception,
     /// The operating system refused something.
     Io,
     /// A limit of the configuration or of the machine.
@@ -126,6 +129,8 @@ impl Error {
         let cause = self.0.cause.as_any();
         if cause.is::<TrapCode>() {
             ErrorKind::Trap
+        } else if cause.is::<Exception>() || cause.is::<ThrownException>() {
+            ErrorKind::Exception
         } else if let Some(error) = cause.downcast_ref::<bimetal_wasm::Error>() {
             match error.kind() {
                 bimetal_wasm::ErrorKind::Unsupported => ErrorKind::Unsupported,
@@ -154,11 +159,16 @@ impl Error {
         }
     }
 
-    /// The cause, if it is of this type; also the [`WasmBacktrace`].
+    /// The cause, if it is of this type; also the [`WasmBacktrace`], and of an [`Exception`] a
+    /// [`ThrownException`].
     pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
+        let cause = self.0.cause.as_any();
         let backtrace = self.0.backtrace.as_ref().map(|b| b as &dyn Any);
-        let cause = self.0.cause.as_any().downcast_ref::<E>();
-        cause.or_else(|| backtrace?.downcast_ref::<E>())
+        let exception = cause.downcast_ref::<Exception>();
+        let thrown = exception.map(|exception| exception.as_thrown() as &dyn Any);
+        [Some(cause), backtrace, thrown]
+            .into_iter()
+            .find_map(|part| part?.downcast_ref::<E>())
     }
 
     /// The cause, to be changed, if it is of this type.

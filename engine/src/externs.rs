@@ -7,10 +7,11 @@ use crate::memory::Memory;
 use crate::shared_memory::SharedMemory;
 use crate::store::AsContext;
 use crate::table::Table;
+use crate::tag::Tag;
 use crate::types::ExternType;
 use crate::vm::{ImportValue, StoreOpaque};
 
-/// A function, memory, table or global of a store, or a shared memory.
+/// A function, memory, table, global or tag of a store, or a shared memory.
 ///
 /// ```
 /// use bimetal::{Engine, Extern, Memory, MemoryType, Store};
@@ -34,6 +35,8 @@ pub enum Extern {
     Memory(Memory),
     /// A memory of no store.
     SharedMemory(SharedMemory),
+    /// A tag.
+    Tag(Tag),
 }
 
 impl Extern {
@@ -49,6 +52,7 @@ impl Extern {
                 None => Extern::Memory(Memory::from_id(store, id)),
             },
             ImportValue::Global(id) => Extern::Global(Global::from_id(store, id)),
+            ImportValue::Tag(id) => Extern::Tag(Tag::from_id(store, id)),
         }
     }
 
@@ -59,6 +63,7 @@ impl Extern {
             Extern::Table(table) => table.checked(store).map(drop),
             Extern::Memory(memory) => memory.checked(store).map(drop),
             Extern::Global(global) => global.checked(store).map(drop),
+            Extern::Tag(tag) => tag.checked(store).map(drop),
             Extern::SharedMemory(memory) => memory.checked(store.engine()).map(drop),
         }
     }
@@ -74,6 +79,7 @@ impl Extern {
                 let memory = memory.checked(store.engine())?.clone();
                 ImportValue::Memory(store.add_shared_memory(&memory))
             }
+            Extern::Tag(tag) => ImportValue::Tag(tag.checked(store)?),
         })
     }
 
@@ -87,6 +93,7 @@ impl Extern {
                 ExternType::Memory(memory.ty())
             }
             Extern::Global(global) => ExternType::Global(global.try_ty(store)?),
+            Extern::Tag(tag) => ExternType::Tag(tag.try_ty(store)?),
         })
     }
 
@@ -138,6 +145,14 @@ impl Extern {
             _ => None,
         }
     }
+
+    /// The tag, if it is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        match self {
+            Extern::Tag(tag) => Some(tag),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! from {
@@ -150,7 +165,7 @@ macro_rules! from {
     };
 }
 
-from!(Func Global Memory SharedMemory Table);
+from!(Func Global Memory SharedMemory Table Tag);
 
 /// An export of an instance, see [`Instance::exports`](crate::Instance::exports).
 #[derive(Clone, Debug)]
@@ -201,5 +216,10 @@ impl<'instance> Export<'instance> {
     /// The global, if it is one.
     pub fn into_global(self) -> Option<Global> {
         self.item.into_global()
+    }
+
+    /// The tag, if it is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        self.item.into_tag()
     }
 }

@@ -16,10 +16,11 @@ use crate::shared_memory::SharedMemory;
 use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 use crate::symbols::Printable;
 use crate::table::Table;
+use crate::tag::Tag;
 use crate::types::{ExternType, ImportType};
 use crate::vm::{
     GlobalId, HostFunc, ImportValue, InstanceId, StoreId, StoreOpaque, WasmParams, WasmResults,
-    instantiate, start,
+    instantiate, prepare_heap, start,
 };
 
 /// A module with its own memories, tables and globals, in a store.
@@ -145,6 +146,7 @@ impl Instance {
     ) -> Result<Instance> {
         let imports = Definition::resolve_all(store.opaque(), module, definitions)?;
         store.ask_for_instance(module.wasm())?;
+        prepare_heap(store, module)?;
         let instance = Instance::make(store.opaque(), module, &imports)?;
         start(store, instance.id)?;
         Ok(instance)
@@ -275,6 +277,11 @@ impl Instance {
     /// The exported global with this name.
     pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
         self.get_export(store, name)?.into_global()
+    }
+
+    /// The exported tag with this name.
+    pub fn get_tag(&self, store: impl AsContextMut, name: &str) -> Option<Tag> {
+        self.get_export(store, name)?.into_tag()
     }
 }
 

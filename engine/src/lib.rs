@@ -2,7 +2,7 @@
 //!
 //! An [`Engine`] has a configuration and a compiler. A [`Module`] is loaded into an engine; a
 //! [`Linker`] gives it its imports and makes an [`Instance`] of it in a [`Store`], which owns all
-//! that instances use. [`Func`], [`Memory`], [`Table`] and [`Global`] are handles into a store.
+//! that instances use. [`Func`], [`Memory`], [`Table`], [`Global`] and [`Tag`] are handles into a store.
 //!
 //! ```
 //! use bimetal::{Engine, Linker, Module, Store};
@@ -34,6 +34,7 @@ mod coredump;
 mod engine;
 pub mod environment;
 pub mod error;
+mod exception;
 mod externs;
 mod func;
 mod global;
@@ -54,6 +55,7 @@ mod source;
 mod store;
 mod symbols;
 mod table;
+mod tag;
 mod tier;
 mod types;
 mod val;
@@ -74,6 +76,7 @@ pub use caller::Caller;
 pub use config::{Config, OptLevel, ProfilingStrategy, Progress, WasmBacktraceDetails};
 pub use engine::{Engine, EngineWeak};
 pub use error::{Context, Error, ErrorKind, Result};
+pub use exception::{Exception, ExnRef, ExnRefPre, ExnType, ThrownException};
 pub use externs::{Export, Extern};
 pub use func::{Func, TypedFunc};
 pub use global::Global;
@@ -89,6 +92,7 @@ pub use snapshot::Snapshot;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use symbols::FrameSymbol;
 pub use table::Table;
+pub use tag::Tag;
 pub use types::{
     ArrayType, ExportType, ExternType, FieldType, Finality, FuncType, GlobalType, HeapType,
     ImportType, MemoryType, MemoryTypeBuilder, Mutability, RefType, StorageType, StructType,

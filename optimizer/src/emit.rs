@@ -8,15 +8,16 @@
 //! a library call above all, is a defect of the lowering and reported as one.
 
 use bimetal_codegen::{
-    CompileError, FunctionCode, InlineNode, Reloc, RelocKind, RelocTarget, Site, SiteTable,
-    SiteTableBuilder, StackMapTable, StackMapTableBuilder, TrampolineCode,
+    CompileError, FunctionCode, Handler, InlineNode, Reloc, RelocKind, RelocTarget, Site,
+    SiteTable, SiteTableBuilder, StackMapTable, StackMapTableBuilder, TrampolineCode,
 };
 use bimetal_wasm::FuncIndex;
 use cranelift_codegen::binemit;
 use cranelift_codegen::ir::{self, ExternalName};
 use cranelift_codegen::{
-    CodegenError, CompiledCode, Context, Final, FinalizedMachReloc, FinalizedRelocTarget,
-    MachSrcLoc, control::ControlPlane, isa::TargetIsa, print_errors::pretty_error,
+    CodegenError, CompiledCode, Context, Final, FinalizedMachCallSite,
+    FinalizedMachExceptionHandler, FinalizedMachReloc, FinalizedRelocTarget, MachSrcLoc,
+    control::ControlPlane, isa::TargetIsa, print_errors::pretty_error,
 };
 
 use crate::traps;
@@ -43,7 +44,7 @@ pub(crate) struct Provenance<'a> {
 /// Buffers that are reused from function to function.
 #[derive(Debug, Default)]
 pub(crate) struct EmitScratch {
-    sites: Vec<(u32, Option<bimetal_abi::TrapCode>)>,
+    sites: Vec<(u32, Option<bimetal_abi::TrapCode>, Option<Handler>)>,
     builder: SiteTableBuilder,
     words: Vec<u32>,
     maps: StackMapTableBuilder,
@@ -166,14 +167,15 @@ fn sites(code: &CompiledCode, provenance: &Provenance<'_>, scratch: &mut EmitScr
     sites.extend(code.buffer.traps().iter().filter_map(|trap| {
         // A code that is none of ours guards what cannot happen; without an entry the runtime
         // reports the fault for what it is.
-        Some((trap.offset, Some(traps::from_clif(trap.code)?)))
+        Some((trap.offset, Some(traps::from_clif(trap.code)?), None))
     }));
-    sites.extend(code.buffer.call_sites().map(|call| (call.ret_addr, None)));
+    let calls = code.buffer.call_sites();
+    sites.extend(calls.map(|call| (call.ret_addr, None, handler(&call))));
     // Stable, so that of several traps at one instruction the first one wins.
-    sites.sort_by_key(|&(offset, _)| offset);
+    sites.sort_by_key(|&(offset, ..)| offset);
 
     let ranges = code.buffer.get_srclocs_sorted();
-    for &(code_offset, trap) in &*sites {
+    for &(code_offset, trap, handler) in &*sites {
         // A return address is behind its call.
         let inside = code_offset.saturating_sub(u32::from(trap.is_none()));
         let range = ranges.partition_point(|range| range.end <= inside);
@@ -183,6 +185,7 @@ fn sites(code: &CompiledCode, provenance: &Provenance<'_>, scratch: &mut EmitScr
             trap,
             node: at.node,
             wasm_offset: at.offset,
+            handler,
         });
     }
     builder.finish(provenance.nodes)
@@ -198,6 +201,18 @@ fn stack_maps(code: &CompiledCode, scratch: &mut EmitScratch) -> StackMapTable {
         maps.push(*return_address, words);
     }
     maps.finish()
+}
+
+/// Where an exception goes on that this call ends with. The lowering makes one handler at most, for
+/// all exceptions.
+fn handler(call: &FinalizedMachCallSite<'_>) -> Option<Handler> {
+    match *call.exception_handlers.first()? {
+        FinalizedMachExceptionHandler::Default(code_offset) => Some(Handler {
+            code_offset,
+            frame_size: call.frame_offset?,
+        }),
+        _ => None,
+    }
 }
 
 fn location(

@@ -264,6 +264,7 @@ impl Verifier<'_> {
         let (fits, wanted) = match op {
             Op::Jump => (count == 1, "one"),
             Op::BranchIf => (count == 2, "two"),
+            Op::TryCall | Op::TryCallIndirect | Op::TryCallRef => (count == 2, "two"),
             Op::BrTable => (count >= 1, "one at least"),
             _ => (count == 0, "none"),
         };
@@ -320,10 +321,22 @@ impl Verifier<'_> {
         for &value in graph.args(inst) {
             self.value_use(inst, block, value, dominance);
         }
-        for edge in graph.edges(inst) {
+        for (n, edge) in graph.edges(inst).enumerate() {
             for &value in graph.edge_args(edge) {
-                self.value_use(inst, block, value, dominance);
+                match self.is_value(value) && graph.def_inst(value) == Some(inst) {
+                    true => self.own_result(inst, n, value),
+                    false => self.value_use(inst, block, value, dominance),
+                }
             }
+        }
+    }
+
+    /// A result of a terminator in the arguments of its `n`-th edge: the exception where there is
+    /// one, the others where there is none.
+    fn own_result(&mut self, inst: Inst, n: usize, value: Value) {
+        let is_last = self.graph.results(inst).last() == Some(value);
+        if is_last != (n > 0) {
+            self.error_in(inst, || format!("{value} is not there on edge {n}"));
         }
     }
 
@@ -353,6 +366,9 @@ impl Verifier<'_> {
                 }
             }
         };
+        if graph.is_terminators(value) {
+            return self.error_in(inst, || format!("{value} is a result of a terminator"));
+        }
         // In the same block by order; what is not reachable is dominated by everything.
         let dominates = match def_block == block {
             true => before,

@@ -31,12 +31,13 @@ pub fn report(error: &Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let trapped = error.kind() == ErrorKind::Trap;
+    let thrown = error.kind() == ErrorKind::Exception;
     let what = if trapped { "wasm trap: " } else { "" };
     note(format_args!("error: {what}{error:#}"));
     if let Some(backtrace) = error.backtrace() {
         note(backtrace);
     }
-    if trapped {
+    if trapped || thrown {
         ExitCode::from(TRAPPED)
     } else {
         ExitCode::FAILURE

@@ -44,7 +44,7 @@ mod stubs;
 #[cfg(target_os = "linux")]
 mod unix;
 
-pub use arch::{resume_at_entry, stack_pointer};
+pub use arch::{resume_at, resume_at_entry, stack_pointer};
 pub use cpu::has_cpu_feature;
 pub use fiber::{Fiber, FiberStack, Progress, Suspender};
 pub use stubs::{

@@ -109,6 +109,21 @@ macro_rules! default_cost {
     (End) => {
         0
     };
+    (TryTable) => {
+        0
+    };
+    (Try) => {
+        0
+    };
+    (Catch) => {
+        0
+    };
+    (CatchAll) => {
+        0
+    };
+    (Delegate) => {
+        0
+    };
     (Unreachable) => {
         0
     };
@@ -124,8 +139,8 @@ macro_rules! define {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
         /// What each instruction costs, by its name.
         ///
-        /// The defaults are 1, and 0 for `nop`, `drop`, `block`, `loop`, `else`, `end`,
-        /// `unreachable` and `return`.
+        /// The defaults are 1, and 0 for `nop`, `drop`, `unreachable`, `return` and what is only
+        /// structure: `block`, `loop`, `else`, `end`, `try_table` and its legacy kin.
         ///
         /// ```
         /// use bimetal_wasm::OperatorCost;

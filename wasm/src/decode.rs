@@ -55,6 +55,9 @@ impl Features {
         features.set(WasmFeatures::FUNCTION_REFERENCES, typed);
         features.set(WasmFeatures::GC, self.gc && typed);
         features.set(WasmFeatures::THREADS, self.threads);
+        features.set(WasmFeatures::EXCEPTIONS, self.exceptions);
+        let legacy = self.legacy_exceptions && self.exceptions;
+        features.set(WasmFeatures::LEGACY_EXCEPTIONS, legacy);
         features
     }
 }

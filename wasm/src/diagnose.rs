@@ -63,7 +63,9 @@ const SWITCHES: WasmFeatures = WasmFeatures::SIMD
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::GC)
-    .union(WasmFeatures::THREADS);
+    .union(WasmFeatures::THREADS)
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS);
 
 /// The error for this failure of `data` under `features`.
 pub(crate) fn explain(data: &[u8], features: WasmFeatures, failure: &Failure) -> Error {

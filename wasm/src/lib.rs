@@ -43,7 +43,7 @@ pub use module::{
 pub use segment_uses::SegmentUses;
 pub use types::{
     ArrayType, CompositeType, DataIndex, DefinedFuncIndex, DefinedGlobalIndex, DefinedMemoryIndex,
-    DefinedTableIndex, ElemIndex, EntityIndex, FieldType, FuncIndex, FuncRefIndex, FuncType,
-    GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType, StorageType, StructType,
-    SubType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
+    DefinedTableIndex, DefinedTagIndex, ElemIndex, EntityIndex, FieldType, FuncIndex, FuncRefIndex,
+    FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType, StorageType,
+    StructType, SubType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
 };

@@ -41,6 +41,11 @@ pub struct Features {
     pub gc: bool,
     /// Memories that threads share, and atomic instructions.
     pub threads: bool,
+    /// Exceptions: tags, `try_table`, `throw`, `throw_ref`, `exnref`.
+    pub exceptions: bool,
+    /// The instructions for exceptions before there was `exnref`: `try`, `catch`, `rethrow`,
+    /// `delegate`. Without `exceptions` they are off too.
+    pub legacy_exceptions: bool,
 }
 
 impl Default for Features {
@@ -57,6 +62,8 @@ impl Default for Features {
             function_references: true,
             gc: true,
             threads: true,
+            exceptions: true,
+            legacy_exceptions: true,
         }
     }
 }
@@ -294,6 +301,8 @@ pub struct Names {
     pub module: Option<Box<str>>,
     /// Function names as they stand (not demangled), by index.
     pub functions: SecondaryMap<FuncIndex, Option<Box<str>>>,
+    /// Names of tags, by index.
+    pub tags: SecondaryMap<TagIndex, Option<Box<str>>>,
 }
 
 /// Up to so many exports are looked through one by one.
@@ -401,6 +410,11 @@ impl Module {
         self.tables.len() - self.num_imported_tables
     }
 
+    /// The number of tags that are not imported.
+    pub fn num_defined_tags(&self) -> usize {
+        self.tags.len() - self.num_imported_tags
+    }
+
     /// The number of globals that are not imported.
     pub fn num_defined_globals(&self) -> usize {
         self.globals.len() - self.num_imported_globals
@@ -428,6 +442,17 @@ impl Module {
     pub fn defined_global(&self, index: GlobalIndex) -> Option<DefinedGlobalIndex> {
         let i = index.index().checked_sub(self.num_imported_globals)?;
         Some(DefinedGlobalIndex::new(i))
+    }
+
+    /// The defined index of a tag, `None` if it is imported.
+    pub fn defined_tag(&self, index: TagIndex) -> Option<DefinedTagIndex> {
+        let i = index.index().checked_sub(self.num_imported_tags)?;
+        Some(DefinedTagIndex::new(i))
+    }
+
+    /// What exceptions with this tag carry.
+    pub fn tag_params(&self, index: TagIndex) -> &[ValType] {
+        self.func_type_at(self.tags[index]).params()
     }
 
     /// The function index of a defined function.

@@ -1,4 +1,4 @@
-//! Names of functions and locals.
+//! Names of functions, locals and tags.
 //!
 //! The name section is a custom section: nothing is refused because of it. It is decoded when
 //! first asked for, and what comes before the first malformed entry of a subsection is kept.
@@ -12,7 +12,7 @@ use cranelift_entity::{EntityRef, SecondaryMap};
 use wasmparser::{BinaryReader, Name, NameSectionReader};
 
 use crate::module::{Module, Names};
-use crate::types::{EntityIndex, FuncIndex};
+use crate::types::{EntityIndex, FuncIndex, TagIndex};
 
 impl Module {
     /// The name section, or an empty one.
@@ -31,6 +31,28 @@ impl Module {
         let export = self.export_names()[index].expand()?;
         let name = &*self.exports[export.index()].name;
         (!name.is_empty()).then_some(name)
+    }
+
+    /// A tag's name: from the name section, else the first name under which it is exported, else
+    /// the second of those that it is imported by. An empty name is none.
+    pub fn tag_name(&self, index: TagIndex) -> Option<&str> {
+        let named = self.names().tags[index].as_deref();
+        let export = self
+            .exports
+            .iter()
+            .map(|export| (export.index, &*export.name));
+        let import = self
+            .imports
+            .iter()
+            .map(|import| (import.index, &*import.name));
+        let shared = export.chain(import);
+        let mut shared = shared.filter(|(item, _)| *item == EntityIndex::Tag(index));
+        let name = named.filter(|name| !name.is_empty());
+        name.or_else(|| {
+            shared
+                .find(|(_, name)| !name.is_empty())
+                .map(|(_, name)| name)
+        })
     }
 
     /// A function's name for people: [`Module::func_name`], else `func[N]`.
@@ -92,6 +114,14 @@ impl Module {
                         }
                         names.functions[FuncIndex::from_u32(naming.index)] =
                             Some(naming.name.into());
+                    }
+                }
+                Name::Tag(tags) => {
+                    for naming in tags.map_while(Result::ok) {
+                        if naming.index as usize >= self.tags.len() {
+                            break;
+                        }
+                        names.tags[TagIndex::from_u32(naming.index)] = Some(naming.name.into());
                     }
                 }
                 _ => {}

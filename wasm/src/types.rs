@@ -44,6 +44,8 @@ indices! {
     DefinedGlobalIndex "dglobal";
     /// A tag, imported ones first.
     TagIndex "tag";
+    /// A tag that this module defines.
+    DefinedTagIndex "dtag";
     /// An element segment.
     ElemIndex "elem";
     /// A data segment.

@@ -242,7 +242,7 @@ fn text_errors_have_line_and_column() {
 
 #[test]
 fn proposals_that_are_missing_are_named() {
-    for (text, proposal) in [("(module (tag))", "exception handling")] {
+    for (text, proposal) in [("(module (memory 1 (pagesize 1)))", "custom page sizes")] {
         let error = refused(text);
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{text}: {error}");
         assert!(error.message().contains(proposal), "{text}: {error}");
@@ -277,8 +277,16 @@ fn features_can_be_switched_off() {
         function_references: false,
         gc: false,
         threads: false,
+        exceptions: false,
+        legacy_exceptions: false,
     };
     for (text, proposal) in [
+        ("(module (tag))", "exception handling"),
+        ("(module (func (param exnref)))", "exception handling"),
+        (
+            "(module (func try catch_all end))",
+            "legacy exception handling",
+        ),
         ("(module (type (struct)))", "garbage collection"),
         (
             "(module (func (param (ref 0))) (type (func)))",

@@ -7,7 +7,7 @@ use crate::instance::{Definition, Instance};
 use crate::linker::InstancePre;
 use crate::module::Module;
 use crate::store::{AsContextMut, StoreContextMut};
-use crate::vm::start;
+use crate::vm::{prepare_heap, start};
 
 impl Instance {
     /// As [`Instance::new`], but the start function, if there is one, is called asynchronously, and
@@ -52,6 +52,13 @@ impl Instance {
     ) -> Result<Instance> {
         let imports = Definition::resolve_all(store.opaque(), module, definitions)?;
         store.ask_for_instance_async(module.wasm()).await?;
+        if store.opaque().lacks_heap(module.wasm()) {
+            let module = module.clone();
+            on_fiber(store.as_context_mut(), move |store| {
+                prepare_heap(store, &module)
+            })
+            .await??;
+        }
         let instance = Instance::make(store.opaque(), module, &imports)?;
         if module.wasm().start.is_some() {
             let id = instance.id();

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use super::{FuncType, GlobalType, MemoryType, TableType, Types};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::externs::Extern;
 use crate::registry::RegisteredType;
 use crate::shared_memory::SharedMemory;
 use crate::store::AsContextMut;
+use crate::tag::Tag;
 
 /// A tag's type: a function type whose parameters are what an exception carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,11 +123,10 @@ impl ExternType {
     }
 
     /// Something of this type that does nothing: a function that returns zeros and nulls, a zero
-    /// global, a table of nulls, a zeroed memory.
+    /// global, a table of nulls, a zeroed memory, a tag.
     ///
     /// # Errors
-    /// If there is a reference that cannot be null, it cannot be had, or it is a tag: the
-    /// exception-handling proposal is not supported.
+    /// If there is a reference that cannot be null, or it cannot be had.
     pub fn default_value(&self, store: impl AsContextMut) -> Result<Extern> {
         Ok(match self {
             ExternType::Func(ty) => ty.default_value(store)?.into(),
@@ -136,12 +136,7 @@ impl ExternType {
                 SharedMemory::new(store.as_context().engine(), *ty)?.into()
             }
             ExternType::Memory(ty) => ty.default_value(store)?.into(),
-            ExternType::Tag(_) => {
-                return Err(Error::of(
-                    ErrorKind::Unsupported,
-                    "a tag: the exception-handling proposal is not supported",
-                ));
-            }
+            ExternType::Tag(ty) => Tag::new(store, ty)?.into(),
         })
     }
 }

@@ -412,7 +412,7 @@ fn reason(store: &mut StoreOpaque, fault: Option<FaultInfo>) -> Error {
         return Error::new(fault.code).with_backtrace(backtrace);
     }
     match store.take_pending() {
-        Some(Pending::Error(error)) => error,
+        Some(Pending::Error(error) | Pending::Exception(error)) => error,
         Some(Pending::Panic(payload)) => std::panic::resume_unwind(payload),
         None => Error::msg("wasm stopped without a reason (a bug of the runtime)"),
     }
@@ -572,7 +572,7 @@ pub(super) unsafe fn each_frame(context: *const VmStoreContext, mut f: impl FnMu
 ///
 /// # Safety
 /// They are those of an exit, after which the wasm code is suspended.
-unsafe fn exit(fp: usize, pc: usize) -> (usize, usize) {
+pub(super) unsafe fn exit(fp: usize, pc: usize) -> (usize, usize) {
     match (fp, pc) {
         (0, _) => (0, 0),
         // SAFETY: the caller's promise; it is the frame of a trampoline.

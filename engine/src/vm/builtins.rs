@@ -13,6 +13,7 @@ use bimetal_wasm::{DataIndex, ElemIndex, FuncIndex, MemoryIndex, TableIndex};
 
 use super::activation::stack_backtrace;
 use super::call_hook::{calling_host, returning_from_host};
+use super::exceptions::{resume, throw_ref};
 use super::gc::builtins::{
     array_copy, array_fill, array_init_data, array_init_elem, array_new_data, array_new_elem,
     gc_alloc, gc_array, gc_barrier,
@@ -142,7 +143,7 @@ pub(super) fn table() -> *const *const u8 {
 pub(super) unsafe extern "C" fn raise(vmctx: *mut VmContextHeader) {
     // SAFETY: called by wasm code, so there is an entry to resume at; no Rust frame but this one,
     // which owns nothing, is between.
-    unsafe { bimetal_sys::resume_at_entry((*vmctx).store) }
+    unsafe { resume((*vmctx).store) }
 }
 
 pub(super) unsafe extern "C" fn trap(vmctx: *mut VmContextHeader, code: i32) {

@@ -16,6 +16,7 @@ use bimetal_abi::{NativeReturn, ValRaw, VmContextHeader, VmFuncRef, VmHostContex
 use bimetal_wasm::{self as wasm, ValType};
 
 use super::activation::stack_backtrace;
+use super::exceptions::resume;
 use super::instance::InstanceData;
 use super::store::{FuncPtr, Pending, StoreOpaque};
 use super::val::WasmResults;
@@ -371,8 +372,8 @@ unsafe fn run_host<T: 'static>(
     }
 }
 
-/// Gives wasm the result of a host function that it has called directly, or resumes at the store's
-/// entry if there is none.
+/// Gives wasm the result of a host function that it has called directly. If there is none it goes on
+/// where the exception is caught, or at the store's entry.
 ///
 /// # Safety
 /// Called by the direct entry of a host function with its caller and what its native entry returned;
@@ -381,7 +382,7 @@ unsafe fn run_host<T: 'static>(
 unsafe fn result_or_raise(caller: *mut VmContextHeader, returned: NativeReturn) -> u64 {
     if returned.status != 0 {
         // SAFETY: wasm has called us, so there is an entry to resume at.
-        unsafe { bimetal_sys::resume_at_entry((*caller).store) }
+        unsafe { resume((*caller).store) }
     }
     returned.value
 }
@@ -390,11 +391,15 @@ unsafe fn result_or_raise(caller: *mut VmContextHeader, returned: NativeReturn) 
 /// As for [`run_host`].
 #[cold]
 unsafe fn failed(caller: *mut VmContextHeader, mut pending: Pending) -> NativeReturn {
-    if let Pending::Error(error) = pending {
-        pending = Pending::Error(error.with_backtrace(stack_backtrace()));
-    }
     // SAFETY: the caller's promise.
-    unsafe { StoreOpaque::from_context((*caller).store) }.set_pending(pending);
+    let store = unsafe { StoreOpaque::from_context((*caller).store) };
+    if let Pending::Error(error) = pending {
+        pending = match store.pending_of(error) {
+            Pending::Error(error) => Pending::Error(error.with_backtrace(stack_backtrace())),
+            exception => exception,
+        };
+    }
+    store.set_pending(pending);
     NativeReturn {
         status: 1,
         value: caller.expose_provenance() as u64,

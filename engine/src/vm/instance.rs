@@ -5,11 +5,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use bimetal_abi::{
-    TrapCode, VmContextHeader, VmFuncImport, VmFuncRef, VmGlobal, VmMemory, VmTable,
+    TrapCode, VmContextHeader, VmFuncImport, VmFuncRef, VmGlobal, VmMemory, VmTable, VmTag,
 };
 use bimetal_wasm::{
     ConstExpr, DataIndex, ElemIndex, ElementItems, EntityIndex, FuncIndex, GlobalIndex,
-    MemoryIndex, SegmentMode, TableIndex, TableInit,
+    MemoryIndex, SegmentMode, TableIndex, TableInit, TagIndex,
 };
 use cranelift_entity::{EntityRef, PrimaryMap, entity_impl};
 
@@ -20,8 +20,10 @@ use super::shared::SharedMemory;
 use super::storage::Zeroed;
 use super::store::{FuncPtr, Global, GlobalId, StoreOpaque};
 use super::table::{Table, TableId};
+use super::tags::{TagData, TagId};
 use crate::error::{Error, Result};
 use crate::module::Module;
+use crate::store::{StoreContextMut, StoreInner};
 use crate::types::{GlobalType, RefType, TableType, ValType};
 
 /// An instance of a store.
@@ -36,6 +38,7 @@ pub(crate) enum ImportValue {
     Table(TableId),
     Memory(MemoryId),
     Global(GlobalId),
+    Tag(TagId),
 }
 
 /// An instance.
@@ -47,6 +50,7 @@ pub(crate) struct InstanceData {
     pub(super) memories: PrimaryMap<MemoryIndex, MemoryId>,
     pub(super) tables: PrimaryMap<TableIndex, TableId>,
     pub(super) globals: PrimaryMap<GlobalIndex, GlobalId>,
+    tags: PrimaryMap<TagIndex, TagId>,
     /// Element segments whose elements are expressions, evaluated; in order.
     elements: Vec<(ElemIndex, Box<[u64]>)>,
     dropped_elements: Box<[bool]>,
@@ -117,7 +121,7 @@ impl InstanceData {
             EntityIndex::Table(i) => ImportValue::Table(*self.tables.get(i)?),
             EntityIndex::Memory(i) => ImportValue::Memory(*self.memories.get(i)?),
             EntityIndex::Global(i) => ImportValue::Global(*self.globals.get(i)?),
-            EntityIndex::Tag(_) => return None,
+            EntityIndex::Tag(i) => ImportValue::Tag(*self.tags.get(i)?),
         })
     }
 
@@ -289,6 +293,19 @@ impl StoreOpaque {
     }
 }
 
+/// Prepares a store for an instance of the module, which makes objects perhaps.
+///
+/// # Errors
+/// If there is no memory for a heap, or the store's limiter does not want one.
+pub(crate) fn prepare_heap<T: 'static>(
+    store: &mut StoreContextMut<'_, T>,
+    module: &Module,
+) -> Result<()> {
+    let whole: *mut StoreInner<T> = store.inner_mut();
+    // SAFETY: a `StoreInner` begins with its `StoreOpaque`; we have all of it.
+    unsafe { StoreOpaque::prepare_heap(whole.cast(), module.wasm()) }
+}
+
 /// Makes an instance: allocates it, initialises globals, tables and memories; the start function
 /// is left to the caller. `imports` are those of the module, in order, of the right types.
 ///
@@ -426,6 +443,7 @@ fn allocate(
     let mut memories = PrimaryMap::with_capacity(wasm.memories.len());
     let mut tables = PrimaryMap::with_capacity(wasm.tables.len());
     let mut globals = PrimaryMap::with_capacity(wasm.globals.len());
+    let mut tags = PrimaryMap::with_capacity(wasm.tags.len());
     let mut next_func = FuncIndex::from_u32(0);
     for import in imports {
         // SAFETY: the offsets are inside the new context; the imports live as long as the store.
@@ -453,6 +471,11 @@ fn allocate(
                     let index = globals.push(global);
                     at::<*mut VmGlobal>(&context, offsets.global_import(index))
                         .write(store.globals[global].def.as_ptr());
+                }
+                ImportValue::Tag(tag) => {
+                    let index = tags.push(tag);
+                    at::<*mut VmTag>(&context, offsets.tag_import(index))
+                        .write(store.tags[tag].def.as_ptr());
                 }
             }
         }
@@ -498,6 +521,24 @@ fn allocate(
         }
     }
 
+    for (index, &ty) in wasm.tags.iter().skip(wasm.num_imported_tags) {
+        if let Some(defined) = wasm.defined_tag(index) {
+            let place = at(&context, offsets.tag(defined));
+            // SAFETY: in the new context.
+            unsafe {
+                place.write(VmTag {
+                    type_id: module.inner().type_ids[ty.index()],
+                    reserved: 0,
+                });
+            }
+            tags.push(store.add_tag(TagData {
+                def: Definition::at(place),
+                ty: module.inner().types[ty.index()].clone(),
+                origin: Some((module.clone(), index)),
+            }));
+        }
+    }
+
     let exported_memory = template.exported_memory;
     let data = InstanceData {
         module: module.clone(),
@@ -506,6 +547,7 @@ fn allocate(
         memories,
         tables,
         globals,
+        tags,
         elements: Vec::new(),
         dropped_elements: template.dropped_elements.clone(),
         dropped_data: match parts.filled {

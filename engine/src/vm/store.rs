@@ -1,6 +1,7 @@
 //! A store without its user's data.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use cranelift_entity::{PrimaryMap, entity_impl};
 
 use super::allocator::TableStorage;
 use super::definition::Definition;
+use super::exceptions::Handlers;
 use super::externs::Externs;
 use super::fiber::Current;
 use super::gc::{Roots, StoreHeap};
@@ -20,6 +22,7 @@ use super::memory::{LinearMemory, MemoryId};
 use super::shared::SharedMemory;
 use super::storage::MemoryStorage;
 use super::table::{Table, TableId, elements_for};
+use super::tags::{TagData, TagId};
 use crate::call_hook::CallHook;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -124,6 +127,8 @@ unsafe fn tell_call_hook<T: 'static>(store: *mut u8, what: CallHook) -> Result<(
 /// What stopped wasm code by way of `raise`.
 pub(crate) enum Pending {
     Error(Error),
+    /// The exception that is `StoreOpaque::thrown`, and what it is if nobody catches it.
+    Exception(Error),
     Panic(Box<dyn Any + Send>),
 }
 
@@ -158,6 +163,11 @@ pub struct StoreOpaque {
     /// The globals that hold references for the collector, of those that it has looked at.
     traced_globals: Vec<GlobalId>,
     looked_at: usize,
+    pub(super) tags: PrimaryMap<TagId, TagData>,
+    pub(super) tag_addresses: HashMap<usize, TagId>,
+    pub(super) handlers: Handlers,
+    /// The exception that is being thrown, or that left wasm and was not taken; 0 is none.
+    pub(crate) thrown: u32,
     pending: Option<Pending>,
 }
 
@@ -219,6 +229,10 @@ impl StoreOpaque {
             roots: Roots::default(),
             traced_globals: Vec::new(),
             looked_at: 0,
+            tags: PrimaryMap::new(),
+            tag_addresses: HashMap::new(),
+            handlers: Handlers::default(),
+            thrown: 0,
             pending: None,
         }
     }
@@ -300,6 +314,11 @@ impl StoreOpaque {
     /// Whether what stops wasm code is a panic.
     pub(super) fn is_panicking(&self) -> bool {
         matches!(self.pending, Some(Pending::Panic(_)))
+    }
+
+    /// Whether it is an exception.
+    pub(super) fn is_throwing(&self) -> bool {
+        matches!(self.pending, Some(Pending::Exception(_)))
     }
 
     /// How many instances, memories and tables there are.
@@ -440,6 +459,7 @@ impl Drop for StoreOpaque {
             self.externs = Externs::default();
         }));
         self.globals.clear();
+        self.tags.clear();
         self.free_instances();
         self.free_heap();
         // SAFETY: both were leaked from boxes by `new`, and no code runs any more.

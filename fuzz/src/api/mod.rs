@@ -11,9 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use arbitrary::{Result as ArbitraryResult, Unstructured};
 use bimetal::{
-    Caller, Config, Engine, Error, Extern, ExternRef, Func, FuncType, Global, GlobalType, Instance,
-    Linker, Memory, MemoryType, Module, Mutability, OptLevel, Ref, RefType, Store, StoreLimits,
-    Table, TableType, Val,
+    Caller, Config, Engine, Error, Exception, Extern, ExternRef, Func, FuncType, Global,
+    GlobalType, Instance, Linker, Memory, MemoryType, Module, Mutability, OptLevel, Ref, RefType,
+    Store, StoreLimits, Table, TableType, Tag, Val,
 };
 
 use crate::{Notes, Target};
@@ -550,6 +550,11 @@ impl World<'_> {
                 let grown = memory.grow(small[0].into()).is_ok();
                 let read = memory.read(numbers[1] as usize, &mut [0; 4]).is_ok();
                 Ok(own && grown && read)
+            }
+            Item::Extern(Extern::Tag(tag)) => {
+                let made = Exception::new(&mut *store, &tag, &[value]);
+                let same = made.is_ok_and(|made| Tag::eq(&made.tag(), &tag, &*store));
+                Ok(same && tag.name(&*store).is_none_or(|name| !name.is_empty()))
             }
             Item::Instance(instance) => {
                 let names = ["f", "m", "call", "g", "x"];

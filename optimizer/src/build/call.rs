@@ -1,10 +1,13 @@
 //! Calls, also those that a function ends with.
+//!
+//! Where exceptions are caught in the function a call is a terminator with an edge to who catches
+//! them: see [`exceptions`](super::exceptions).
 
 use bimetal_wasm::{FuncIndex, FuncType, TableIndex, TypeIndex};
 
-use crate::graph::Op;
+use crate::graph::{Op, Type, Value};
 
-use super::{Builder, Exit, Imm, Result, value_type};
+use super::{Builder, Exit, Imm, Result, bug, value_type};
 
 impl<'a> Builder<'a> {
     pub(super) fn call(&mut self, index: u32) -> Result<()> {
@@ -93,6 +96,9 @@ impl<'a> Builder<'a> {
         }
         self.calls = true;
         self.store_fuel();
+        if let Some(frame) = self.handler(self.frames.len()) {
+            return self.emit_try_call(op, start, imm, frame);
+        }
         let site = self.site();
         let args = &self.stack[start..];
         let inst = self
@@ -100,6 +106,48 @@ impl<'a> Builder<'a> {
             .push_inst(self.block, op, args, imm, Some(site), self.types);
         self.stack.truncate(start);
         self.stack.extend(self.graph.results(inst));
+        self.load_fuel();
+        Ok(())
+    }
+
+    /// A call, with the operands from `start` on and results of the types in `types`, whose
+    /// exceptions are caught by an enclosing `frame`.
+    fn emit_try_call(&mut self, op: Op, start: usize, imm: Imm, frame: usize) -> Result<()> {
+        let op = match op {
+            Op::Call => Op::TryCall,
+            Op::CallIndirect => Op::TryCallIndirect,
+            Op::CallRef => Op::TryCallRef,
+            _ => return Err(bug("a call that cannot throw")),
+        };
+        let num_results = self.types.len();
+        self.types.push(Type::ExnRef);
+        let site = self.site();
+        let args = &self.stack[start..];
+        let call = self
+            .graph
+            .push_inst(self.block, op, args, imm, Some(site), self.types);
+        self.stack.truncate(start);
+        self.stack.extend(self.graph.results(call));
+        self.ssa.charge(num_results + 1);
+
+        let next = self.graph.make_block();
+        let exception = self.stack.len() - 1;
+        let edge = self
+            .graph
+            .add_edge(call, next, &self.stack[start..exception]);
+        self.ssa.add_pred(next, edge, self.block);
+        let exception: [Value; 1] = [self.stack[exception]];
+        let dispatch = self.dispatch(frame);
+        let edge = self.graph.add_edge(call, dispatch, &exception);
+        self.ssa.add_pred(dispatch, edge, self.block);
+        self.stack.truncate(start);
+
+        self.ssa.set_single(next, self.block);
+        self.start_block(next);
+        for i in 0..num_results {
+            let param = self.graph.append_param(next, self.types[i]);
+            self.stack.push(param);
+        }
         self.load_fuel();
         Ok(())
     }

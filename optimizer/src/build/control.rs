@@ -22,25 +22,31 @@ pub(super) enum Signature {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Body,
     Block,
     Loop,
     /// The first arm of an `if`.
     If,
     Else,
+    /// `try_table`.
+    TryTable,
+    /// The body of a `try`.
+    Try,
+    /// A `catch` or `catch_all` of a `try`.
+    Catch,
 }
 
 /// A construct that is open, and was reachable where it began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
-    kind: Kind,
-    signature: Signature,
+    pub(super) kind: Kind,
+    pub(super) signature: Signature,
     /// Operands under its parameters.
-    height: usize,
+    pub(super) height: usize,
     /// The block and moment of its beginning.
-    entry: Block,
-    start: u32,
+    pub(super) entry: Block,
+    pub(super) start: u32,
     /// Where a branch to it goes: a loop's header, else the block after it, if there is one yet.
     target: PackedOption<Block>,
     /// Of an `if` without `else` so far: the edge for a false condition.
@@ -51,17 +57,27 @@ pub(super) struct Frame {
     incomplete: usize,
     /// Of the `br_table` at hand: its edge to here, plus one.
     table_edge: u32,
+    /// The innermost of the frames below that catches exceptions.
+    pub(super) outer_handler: Option<u32>,
+    /// Where exceptions of its body go, if there can be any so far: to a block whose first parameter
+    /// is the exception.
+    pub(super) dispatch: PackedOption<Block>,
+    /// Of a `try_table`: where its clauses begin in `clauses`.
+    pub(super) clauses: usize,
+    /// Of a `catch`: the exception, and where those go that it does not catch.
+    pub(super) caught: PackedOption<Value>,
+    pub(super) miss: PackedOption<Block>,
 }
 
 impl<'a> Builder<'a> {
-    fn param_types(&self, signature: Signature) -> &'a [ValType] {
+    pub(super) fn param_types(&self, signature: Signature) -> &'a [ValType] {
         match signature {
             Signature::Empty | Signature::Result(_) => &[],
             Signature::Func(ty) => self.env.module.func_type_at(ty).params(),
         }
     }
 
-    fn num_results(&self, signature: Signature) -> usize {
+    pub(super) fn num_results(&self, signature: Signature) -> usize {
         match signature {
             Signature::Empty => 0,
             Signature::Result(_) => 1,
@@ -69,7 +85,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn signature(ty: BlockType) -> Result<Signature> {
+    pub(super) fn signature(ty: BlockType) -> Result<Signature> {
         Ok(match ty {
             BlockType::Empty => Signature::Empty,
             BlockType::Type(ty) => {
@@ -87,13 +103,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn frame(&mut self) -> Result<&mut Frame> {
+    pub(super) fn frame(&mut self) -> Result<&mut Frame> {
         self.frames.last_mut().ok_or_else(|| bug("no open block"))
     }
 
-    fn push_frame(&mut self, kind: Kind, signature: Signature) -> Result<()> {
+    pub(super) fn push_frame(&mut self, kind: Kind, signature: Signature) -> Result<()> {
         let height = self.top(self.param_types(signature).len())?;
         let start = self.ssa.tick();
+        let outer_handler = self.handler(self.frames.len());
         self.frames.push(Frame {
             kind,
             signature,
@@ -105,6 +122,11 @@ impl<'a> Builder<'a> {
             saved: self.saved.len(),
             incomplete: self.ssa.num_incomplete(),
             table_edge: 0,
+            outer_handler: outer_handler.map(|frame| frame as u32),
+            dispatch: None.into(),
+            clauses: self.clauses.len(),
+            caught: None.into(),
+            miss: None.into(),
         });
         Ok(())
     }
@@ -112,6 +134,7 @@ impl<'a> Builder<'a> {
     /// Opens a body of this type, whose parameters are locals, not operands.
     pub(super) fn push_body_frame(&mut self, ty: TypeIndex) {
         let start = self.ssa.tick();
+        let outer_handler = self.handler(self.frames.len());
         self.frames.push(Frame {
             kind: Kind::Body,
             signature: Signature::Func(ty),
@@ -123,11 +146,16 @@ impl<'a> Builder<'a> {
             saved: self.saved.len(),
             incomplete: self.ssa.num_incomplete(),
             table_edge: 0,
+            outer_handler: outer_handler.map(|frame| frame as u32),
+            dispatch: None.into(),
+            clauses: self.clauses.len(),
+            caught: None.into(),
+            miss: None.into(),
         });
     }
 
     /// Goes on in a block that has a place from now on.
-    fn start_block(&mut self, block: Block) {
+    pub(super) fn start_block(&mut self, block: Block) {
         self.graph.append_block(block);
         self.ssa.enter(block);
         self.block = block;
@@ -213,8 +241,10 @@ impl<'a> Builder<'a> {
             self.loops -= 1;
             self.end_loop(&frame);
         } else {
+            self.end_handlers(&frame)?;
             self.end_forward(&frame)?;
         }
+        self.clauses.truncate(frame.clauses);
         self.frames.pop();
         if frame.kind == Kind::Body && self.reachable && self.body.exit == Exit::Return {
             self.emit_return(frame.height);
@@ -295,7 +325,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Where a branch to this frame goes.
-    fn target(&mut self, frame: usize) -> Block {
+    pub(super) fn target(&mut self, frame: usize) -> Block {
         match self.frames[frame].target.expand() {
             Some(block) => block,
             None => {
@@ -307,13 +337,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Ends the current block with an instruction that has no edges yet.
-    fn terminate(&mut self, op: Op, args: &[Value], imm: Imm) -> Inst {
+    pub(super) fn terminate(&mut self, op: Op, args: &[Value], imm: Imm) -> Inst {
         self.charge_pending();
         self.graph.push_inst(self.block, op, args, imm, None, &[])
     }
 
     /// Adds an edge from the current block, with the operands from `start` on as arguments.
-    fn edge(&mut self, inst: Inst, target: Block, start: usize) {
+    pub(super) fn edge(&mut self, inst: Inst, target: Block, start: usize) {
         let args = &self.stack[start..];
         self.ssa.charge(args.len());
         let edge = self.graph.add_edge(inst, target, args);
@@ -321,7 +351,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Ends the current block with a jump, with the operands from `start` on as arguments.
-    fn jump(&mut self, target: Block, start: usize) {
+    pub(super) fn jump(&mut self, target: Block, start: usize) {
         let inst = self.terminate(Op::Jump, &[], Imm::None);
         self.edge(inst, target, start);
     }
@@ -341,7 +371,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn br_to(&mut self, frame: usize, start: usize) {
+    pub(super) fn br_to(&mut self, frame: usize, start: usize) {
         if self.frames[frame].kind == Kind::Body && self.body.exit == Exit::Return {
             self.emit_return(start);
         } else {

@@ -36,6 +36,8 @@ fn cost(operator: &Operator<'_>) -> i64 {
     match operator {
         Operator::Nop | Operator::Drop => 0,
         Operator::Block { .. } | Operator::Loop { .. } | Operator::Else | Operator::End => 0,
+        Operator::TryTable { .. } | Operator::Try { .. } | Operator::Delegate { .. } => 0,
+        Operator::Catch { .. } | Operator::CatchAll => 0,
         Operator::Unreachable | Operator::Return => 0,
         _ => 1,
     }

@@ -19,6 +19,7 @@
 mod atomic;
 mod call;
 mod control;
+mod exceptions;
 mod gc;
 mod inline;
 mod locals;
@@ -40,6 +41,7 @@ use bimetal_wasm::{DefinedFuncIndex, FuncType, ValType};
 
 use crate::graph::{Block, Effects, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
 use control::Frame;
+use exceptions::Clause;
 use locals::{Ssa, Var};
 use metering::Fuel;
 
@@ -62,6 +64,7 @@ pub struct BuildScratch {
     types: Vec<Type>,
     entries: Vec<u32>,
     targets: Vec<usize>,
+    clauses: Vec<Clause>,
     params: Vec<Value>,
     reader: Memory,
     ssa: Ssa,
@@ -133,6 +136,7 @@ fn build_with(
     scratch.stack.clear();
     scratch.frames.clear();
     scratch.saved.clear();
+    scratch.clauses.clear();
     scratch.ssa.clear();
 
     let entry = graph.make_block();
@@ -210,6 +214,8 @@ struct Builder<'a> {
     types: &'a mut Vec<Type>,
     entries: &'a mut Vec<u32>,
     targets: &'a mut Vec<usize>,
+    /// The clauses of `try_table`s that are open.
+    clauses: &'a mut Vec<Clause>,
     reader: &'a mut Memory,
     ssa: &'a mut Ssa,
     /// Where instructions go.
@@ -254,6 +260,7 @@ impl<'a> Builder<'a> {
             types: &mut scratch.types,
             entries: &mut scratch.entries,
             targets: &mut scratch.targets,
+            clauses: &mut scratch.clauses,
             reader: &mut scratch.reader,
             ssa: &mut scratch.ssa,
             block,
@@ -401,8 +408,13 @@ impl<'a> Builder<'a> {
             Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => *depth += 1,
             Operator::TryTable { .. } | Operator::Try { .. } => *depth += 1,
             Operator::Else if *depth == 0 => self.else_()?,
+            Operator::Catch { tag_index } if *depth == 0 => self.catch(Some(*tag_index))?,
+            Operator::CatchAll if *depth == 0 => self.catch(None)?,
+            Operator::Delegate { relative_depth } if *depth == 0 => {
+                self.delegate(*relative_depth)?;
+            }
             Operator::End if *depth == 0 => self.end()?,
-            Operator::End => *depth -= 1,
+            Operator::End | Operator::Delegate { .. } => *depth -= 1,
             _ => {}
         }
         Ok(())
@@ -478,7 +490,8 @@ impl<'a> Builder<'a> {
         if self.fuel.is_some() {
             self.charge_variable(operator)?;
         }
-        let done = self.memory_operator(operator)?
+        let done = self.exception_operator(operator)?
+            || self.memory_operator(operator)?
             || self.atomic_operator(operator)?
             || self.simd_operator(operator)?
             || self.wide_operator(operator)?

@@ -639,8 +639,15 @@ impl Graph {
         edge
     }
 
+    /// Whether a value is a result of a terminator, so that only its edges may use it.
+    pub fn is_terminators(&self, value: Value) -> bool {
+        self.def_inst(value)
+            .is_some_and(|inst| self.insts[inst].op.is_terminator())
+    }
+
     /// A terminator's edges: of `jump` one; of `branch_if` the one taken if the operand is not
-    /// zero, then the other; of `br_table` the different targets, which [`Graph::jump_table`]
+    /// zero, then the other; of `try_call` the one taken when the callee returns, then the one
+    /// for an exception; of `br_table` the different targets, which [`Graph::jump_table`]
     /// numbers. None for what is no terminator.
     pub fn edges(&self, inst: Inst) -> impl ExactSizeIterator<Item = Edge> + use<> {
         let data = &self.insts[inst];

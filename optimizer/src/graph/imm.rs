@@ -2,7 +2,8 @@
 
 use bimetal_abi::TrapCode;
 use bimetal_wasm::{
-    DataIndex, ElemIndex, FuncIndex, GlobalIndex, MemoryIndex, RefType, TableIndex, TypeIndex,
+    DataIndex, ElemIndex, FuncIndex, GlobalIndex, MemoryIndex, RefType, TableIndex, TagIndex,
+    TypeIndex,
 };
 
 use crate::graph::entities::{Constant, JumpTable};
@@ -129,6 +130,15 @@ pub enum Imm {
         /// What is known of the operand.
         from: RefType,
     },
+    /// `exn.new`, `tag.address`.
+    Tag(TagIndex),
+    /// A part of what exceptions with a tag carry.
+    ExnField {
+        /// The tag.
+        tag: TagIndex,
+        /// Which of its parameters.
+        field: u32,
+    },
     /// `branch_if`: how often it goes to the first edge.
     Hint(Hint),
     /// `br_table`: which edge an index takes.
@@ -178,6 +188,8 @@ impl Imm {
             Imm::TypeElem { .. } => ImmKind::TypeElem,
             Imm::TypePair { .. } => ImmKind::TypePair,
             Imm::Cast { .. } => ImmKind::Cast,
+            Imm::Tag(_) => ImmKind::Tag,
+            Imm::ExnField { .. } => ImmKind::ExnField,
             Imm::Hint(_) => ImmKind::Hint,
             Imm::JumpTable(_) => ImmKind::JumpTable,
             Imm::Trap(_) => ImmKind::Trap,

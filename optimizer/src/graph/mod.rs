@@ -7,7 +7,7 @@
 //!
 //! **Invariants** (checked by `verify`): each block ends with its only terminator; a definition
 //! dominates its uses; edges match their target's parameters in number and type; whatever can trap
-//! or call has a site; the entry block has the function's parameters as its own and no edge goes
+//! or call has a site; results of a terminator are arguments of its own edges alone; the entry block has the function's parameters as its own and no edge goes
 //! to it.
 //!
 //! Values can be made *aliases* of others; reads through [`Graph::args`] and

@@ -6,9 +6,12 @@
 //! [`for_each_op!`](crate::for_each_op). Operand and result columns are lists of [`Slot`]; the
 //! immediate column names an [`ImmKind`]; the effect column a constant of [`Effects`].
 //!
-//! What has no line yet and is to get one with its proposal: calls with an exceptional edge (a
-//! call that is a terminator), and guards of speculative inlining. `Op` is `u16` and [`Effects`] is
-//! `u32` so that they fit.
+//! A call whose exceptions are caught in the function is a terminator, `try_call` and its kin: it
+//! goes on along its first edge, or with an exception along its second. Its results can only be
+//! arguments of its own edges: the last one, the exception, of the second, the others of the first.
+//!
+//! What has no line yet are guards of speculative inlining. `Op` is `u16` and [`Effects`] is `u32` so
+//! that they fit.
 
 use std::fmt;
 
@@ -358,6 +361,17 @@ macro_rules! for_each_op {
             Call "call" [Rest] [Rest] Func CALL;
             CallIndirect "call_indirect" [Rest TableAddr] [Rest] CallIndirect CALL;
             CallRef "call_ref" [Rest FuncRef] [Rest] Type CALL;
+            TryCall "try_call" [Rest] [Rest ExnRef] Func TAIL_CALL;
+            TryCallIndirect "try_call_indirect" [Rest TableAddr] [Rest ExnRef] CallIndirect TAIL_CALL;
+            TryCallRef "try_call_ref" [Rest FuncRef] [Rest ExnRef] Type TAIL_CALL;
+
+            // Exceptions; the operands are never null. `exn.tag` and `tag.address` are what tags
+            // are compared by.
+            ExnNew "exn.new" [Rest] [ExnRef] Tag ALLOC;
+            ExnTag "exn.tag" [ExnRef] [I64] None READS_EXCEPTION;
+            ExnField "exn.field" [ExnRef] [T] ExnField READS_EXCEPTION;
+            TagAddress "tag.address" [] [I64] Tag PURE;
+            ThrowRef "throw_ref" [ExnRef] [] None TAIL_CALL;
 
             // Vectors: whole.
             I8x16Swizzle "i8x16.swizzle" [V128 V128] [V128] None PURE;
@@ -646,6 +660,8 @@ pub enum Slot {
     ExternRef,
     /// `anyref`.
     AnyRef,
+    /// `exnref`.
+    ExnRef,
     /// A reference of any type.
     Ref,
     /// Any type, the same wherever it stands in one instruction; for table, global, struct and
@@ -673,6 +689,7 @@ impl Slot {
             Slot::FuncRef => Some(Type::FuncRef),
             Slot::ExternRef => Some(Type::ExternRef),
             Slot::AnyRef => Some(Type::AnyRef),
+            Slot::ExnRef => Some(Type::ExnRef),
             Slot::Ref | Slot::T | Slot::Addr | Slot::TableAddr | Slot::Rest => None,
         }
     }
@@ -709,6 +726,8 @@ pub enum ImmKind {
     TypeElem,
     TypePair,
     Cast,
+    Tag,
+    ExnField,
     Hint,
     JumpTable,
     Trap,
@@ -829,6 +848,8 @@ bitflags! {
         const HEAP_COPY = Self::HEAP_LOAD.bits() | Self::HEAP_STORE.bits();
         /// `array.init_data`, `array.init_elem`.
         const HEAP_SEGMENT = Self::HEAP_STORE.bits() | Self::READS_SEGMENT.bits();
+        /// Reads an exception, which never changes.
+        const READS_EXCEPTION = Self::READS_HEAP.bits();
         /// Anything, and ends a block.
         const TAIL_CALL = Self::CALL.bits() | Self::IS_TERMINATOR.bits();
         /// Ends a block, no more.

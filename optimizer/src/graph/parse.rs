@@ -11,7 +11,7 @@ use bimetal_abi::TrapCode;
 use bimetal_codegen::InlineNode;
 use bimetal_wasm::{
     DataIndex, ElemIndex, FuncIndex, GlobalIndex, HeapType, MemoryIndex, RefType, TableIndex,
-    TypeIndex,
+    TagIndex, TypeIndex,
 };
 use cranelift_entity::EntityRef;
 
@@ -578,6 +578,14 @@ impl<'a> Parser<'a> {
                 self.expect("from")?;
                 let from = self.ref_type()?;
                 Imm::Cast { to, from }
+            }
+            ImmKind::Tag => Imm::Tag(self.index::<TagIndex>("tag")?),
+            ImmKind::ExnField => {
+                let tag = self.index::<TagIndex>("tag")?;
+                self.expect("field")?;
+                self.expect("=")?;
+                let field = self.number("the number of a field")?;
+                Imm::ExnField { tag, field }
             }
             ImmKind::Hint => match self.eat("taken") {
                 true => {

@@ -190,6 +190,8 @@ impl Graph {
                 f.write_str(" from")?;
                 print_ref_type(f, from)
             }
+            Imm::Tag(tag) => write!(f, " {tag}"),
+            Imm::ExnField { tag, field } => write!(f, " {tag} field={field}"),
             Imm::Hint(Hint::Unknown) => Ok(()),
             Imm::Hint(Hint::Taken(times)) => write!(f, " taken={times}"),
             Imm::JumpTable(table) => {

@@ -22,7 +22,7 @@ use crate::traps;
 
 /// What is called.
 #[derive(Clone, Copy)]
-enum Callee {
+pub(super) enum Callee {
     /// A function of this module, directly.
     Direct(FuncRef),
     /// Code at an address.
@@ -70,7 +70,7 @@ impl Lower<'_> {
     }
 
     /// A function by its reference, and all arguments for it.
-    fn ref_callee(
+    pub(super) fn ref_callee(
         &mut self,
         inst: graph::Inst,
         ty: TypeIndex,
@@ -149,7 +149,7 @@ impl Lower<'_> {
     }
 
     /// A function by its number, and all arguments for it.
-    fn callee(
+    pub(super) fn callee(
         &mut self,
         func: FuncIndex,
         args: &[graph::Value],
@@ -180,7 +180,7 @@ impl Lower<'_> {
     }
 
     /// What is in a table, if it is a function of this type, and all arguments for it.
-    fn indirect_callee(
+    pub(super) fn indirect_callee(
         &mut self,
         inst: graph::Inst,
         ty: TypeIndex,

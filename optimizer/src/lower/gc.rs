@@ -283,7 +283,7 @@ impl Lower<'_> {
     }
 
     /// A new object of so many bytes with its header: its reference and address.
-    fn allocate(
+    pub(super) fn allocate(
         &mut self,
         inst: graph::Inst,
         ty: TypeIndex,
@@ -362,7 +362,13 @@ impl Lower<'_> {
     }
 
     /// Writes a field or element of an object for the first time.
-    fn initialise(&mut self, object: Value, offset: u32, storage: StorageType, value: Value) {
+    pub(super) fn initialise(
+        &mut self,
+        object: Value,
+        offset: u32,
+        storage: StorageType,
+        value: Value,
+    ) {
         let (opcode, aligned) = match storage {
             StorageType::I8 => (Opcode::Istore8, true),
             StorageType::I16 => (Opcode::Istore16, true),
@@ -371,7 +377,14 @@ impl Lower<'_> {
         self.store_new(opcode, object, offset, value, aligned);
     }
 
-    fn store_new(&mut self, opcode: Opcode, object: Value, offset: u32, value: Value, whole: bool) {
+    pub(super) fn store_new(
+        &mut self,
+        opcode: Opcode,
+        object: Value,
+        offset: u32,
+        value: Value,
+        whole: bool,
+    ) {
         let region = Region::NewObjects;
         let flags = self.flags.field(self.cur.func, region, None, whole);
         self.store_op(opcode, flags, value, object, offset as i32);

@@ -83,15 +83,16 @@ impl Lower<'_> {
     }
 
     /// Makes code that is hardly ever executed, from `block` on.
-    pub(super) fn on_cold_path(
+    pub(super) fn on_cold_path<T>(
         &mut self,
         block: cranelift_codegen::ir::Block,
-        make: impl FnOnce(&mut Self),
-    ) {
+        make: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let cold = std::mem::replace(&mut self.cold, true);
         self.enter(block);
-        make(self);
+        let made = make(self);
         self.cold = cold;
+        made
     }
 
     fn load_fuel(&mut self) -> Value {

@@ -15,6 +15,7 @@ mod atomic;
 mod call;
 mod cast;
 mod control;
+mod exceptions;
 mod gc;
 mod memory;
 mod metering;
@@ -299,6 +300,9 @@ impl<'a> Lower<'a> {
             return Ok(());
         }
         if let Some(()) = self.control(inst, op, imm, args)? {
+            return Ok(());
+        }
+        if let Some(()) = self.exceptions(inst, op, imm, args)? {
             return Ok(());
         }
         if let Some(()) = self.table(inst, op, imm, args)? {

@@ -123,6 +123,8 @@ pub(super) fn is_inline(env: &ModuleEnv, graph: &Graph, inst: Inst) -> bool {
             // Every field takes 16 bytes at most.
             module.struct_fields(ty).len() * 16 + 8 <= LARGEST_INLINE as usize
         }
+        // The same.
+        (Op::ExnNew, _) => graph.args(inst).len() * 16 + 16 <= LARGEST_INLINE as usize,
         (Op::ArrayNewFixed, Imm::Type(ty)) => module.array_element(ty).is_some_and(|element| {
             array_size(env, element, graph.args(inst).len()) <= u64::from(LARGEST_INLINE)
         }),
@@ -138,7 +140,10 @@ pub(super) fn array_size(env: &ModuleEnv, element: FieldType, length: usize) -> 
 
 /// Whether an instruction uses its operands after the collector has run.
 fn uses_late(op: Op) -> bool {
-    matches!(op, Op::StructNew | Op::ArrayNew | Op::ArrayNewFixed)
+    matches!(
+        op,
+        Op::StructNew | Op::ArrayNew | Op::ArrayNewFixed | Op::ExnNew
+    )
 }
 
 /// Whether the collector must know of a value.

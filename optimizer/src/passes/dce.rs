@@ -80,7 +80,10 @@ fn constant_params(graph: &mut Graph, cfg: &Cfg, scratch: &mut Scratch, fuel: &m
         for block in cfg.reverse_postorder().filter(|&block| block != entry) {
             for &edge in cfg.preds(block) {
                 for (&param, &arg) in graph.params(block).iter().zip(graph.edge_args(edge)) {
-                    let new = meet(states, param, arg);
+                    let new = match graph.is_terminators(arg) {
+                        true => State::Itself,
+                        false => meet(states, param, arg),
+                    };
                     let state = &mut states[param.as_u32() as usize];
                     again |= *state != new;
                     *state = new;

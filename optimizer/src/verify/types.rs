@@ -103,6 +103,11 @@ fn indices(env: &ModuleEnv, op: Op, imm: Imm) -> Check {
                 false => Ok(()),
             }
         }
+        Imm::Tag(tag) => within("tag", tag.index(), module.tags.len()),
+        Imm::ExnField { tag, field } => {
+            within("tag", tag.index(), module.tags.len())?;
+            within("field", field as usize, module.tag_params(tag).len())
+        }
         Imm::CallIndirect { ty, table: t } => {
             table(t.index())?;
             func_type(env, ty)
@@ -217,6 +222,10 @@ impl<'a> Checker<'a> {
                 element.map(|element| Type::from_storage(element.storage, module))
             }
             Imm::Cast { to, .. } => Some(Type::from_heap(to.heap, module)),
+            Imm::ExnField { tag, field } => {
+                let ty = module.tag_params(tag).get(field as usize);
+                ty.map(|&ty| Type::from_wasm(ty, module))
+            }
             _ => None,
         };
         Ok(())
@@ -233,9 +242,12 @@ impl<'a> Checker<'a> {
         };
         match (self.op, self.imm, self.env) {
             (Op::Return, _, _) => (Some(self.graph.results.clone()), None),
-            (Op::Call, Imm::Func(func), Some(env)) => of(env.module.func_type(func)),
-            (Op::CallIndirect, Imm::CallIndirect { ty, .. }, Some(env)) => {
+            (Op::Call | Op::TryCall, Imm::Func(func), Some(env)) => of(env.module.func_type(func)),
+            (Op::CallIndirect | Op::TryCallIndirect, Imm::CallIndirect { ty, .. }, Some(env)) => {
                 of(env.module.func_type_at(ty))
+            }
+            (Op::ExnNew, Imm::Tag(tag), Some(env)) => {
+                (of(env.module.func_type_at(env.module.tags[tag])).0, None)
             }
             (Op::ReturnCall, Imm::Func(func), Some(env)) => {
                 (of(env.module.func_type(func)).0, None)

@@ -242,6 +242,19 @@ pub unsafe extern "C" fn resume_at_entry(store: *const VmStoreContext) -> ! {
     )
 }
 
+/// Abandons the frames above one of generated code and continues in that at the handler `pc`, with
+/// its stack and frame pointers, `value` in the first result register and arbitrary values in all
+/// others.
+///
+/// # Safety
+/// `pc`, `sp` and `fp` must be as `bimetal_codegen::Handler` says for a call that is active on this
+/// thread's stack, above its store's newest entry. No frame that is abandoned may have anything to
+/// drop or be relied on to return.
+#[unsafe(naked)]
+pub unsafe extern "C" fn resume_at(pc: usize, sp: usize, fp: usize, value: u64) -> ! {
+    naked_asm!("mov rax, rcx", "mov rsp, rsi", "mov rbp, rdx", "jmp rdi",)
+}
+
 /// Defines the entries of builtins: `builtin_stub!(pub(crate) name => function, …)`.
 ///
 /// `name` records where wasm was left (`exit_fp`, `exit_pc` of the store context of the `vmctx`

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bimetal::{Engine, Error, Extern, Instance, Linker, Module, Store, Trap, Val, WasmBacktrace};
+use bimetal::{
+    Engine, Error, ErrorKind, Extern, Instance, Linker, Module, Store, Trap, Val, WasmBacktrace,
+};
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
 use wast::token::{Id, Span};
@@ -144,7 +146,7 @@ impl<'e> Runner<'e> {
                 self.expect_trap(outcome, message)
             }
             WastDirective::AssertException { exec, .. } => match self.execute(exec)? {
-                Err(error) if trap_code(&error) == Some(Trap::UncaughtException) => Ok(()),
+                Err(error) if error.kind() == ErrorKind::Exception => Ok(()),
                 Err(error) => Err(format!("expected an exception, got: {}", chain(&error))),
                 Ok(values) => Err(format!("expected an exception, got {values:?}")),
             },

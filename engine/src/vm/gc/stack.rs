@@ -89,6 +89,7 @@ impl RootSet for StoreRoots<'_> {
                 visit(slot);
             });
         }
+        visit(&raw mut store.thrown);
         store.roots.each(visit);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bimetal_abi::TrapCode;
 use bimetal_abi::gc::{VmObject, VmTypeInfo};
+use bimetal_wasm::{CompositeType, SubType};
 
 use super::super::store::StoreOpaque;
 use super::heap::{Heap, HeapConfig, NewObject};
@@ -283,6 +284,31 @@ impl StoreOpaque {
             heap.empty_eden();
         }
         Ok(())
+    }
+
+    /// Whether there must be a heap before there is an instance of a module, and is none yet: functions
+    /// of one that makes objects load the heap's address once, whenever they like.
+    pub(crate) fn lacks_heap(&self, wasm: &bimetal_wasm::Module) -> bool {
+        let is_func = |ty: &SubType| matches!(ty.composite, CompositeType::Func(_));
+        let makes_objects = !wasm.tags.is_empty() || !wasm.types.values().all(is_func);
+        makes_objects && !self.has_heap()
+    }
+
+    /// Makes the heap if an instance of the module wants it.
+    ///
+    /// # Safety
+    /// As for [`StoreOpaque::gc_new`].
+    pub(in crate::vm) unsafe fn prepare_heap(
+        store: *mut StoreOpaque,
+        wasm: &bimetal_wasm::Module,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (*store).lacks_heap(wasm) {
+                true => StoreOpaque::make_heap(store),
+                false => Ok(()),
+            }
+        }
     }
 
     /// Grows the heap by what the next minor collection might need, if the limiter lets it.

@@ -268,6 +268,21 @@ pub fn single(op: Op) -> Option<String> {
     if let Some(body) = typed(op) {
         return Some(format!("{TYPED} (func {body}))"));
     }
+    let calls = |call: &str| {
+        format!(
+            "(module (type $t (func)) (tag $e (param i32)) (table 1 funcref)
+             (func (drop (block $h (result i32)
+                (try_table (catch $e $h) {call}) (unreachable)))) (func $f))"
+        )
+    };
+    match op {
+        Op::TryCall | Op::ExnTag | Op::ExnField | Op::TagAddress => {
+            return Some(calls("(call $f)"));
+        }
+        Op::TryCallIndirect => return Some(calls("(call_indirect (type $t) (i32.const 0))")),
+        Op::ExnNew | Op::ThrowRef => return Some("(module (tag) (func (throw 0)))".into()),
+        _ => {}
+    }
     let mut text = String::from(
         "(module (type $t (func (param i32) (result f64)))
          (memory 1) (memory 1) (data $d \"x\") (table 5 funcref) (table 5 funcref)
@@ -285,6 +300,7 @@ pub fn single(op: Op) -> Option<String> {
             Slot::V128 => "v128.const i64x2 1 2 ",
             Slot::Ref | Slot::FuncRef => "ref.func 0 ",
             Slot::AnyRef | Slot::ExternRef => return None,
+            Slot::ExnRef => "ref.null exn ",
             Slot::T if op == Op::Select => "f64.const 2 ",
             Slot::T => "ref.func 0 ",
             Slot::Rest if info.imm == ImmKind::CallIndirect => "i32.const 1 ",
@@ -315,7 +331,9 @@ pub fn single(op: Op) -> Option<String> {
         | ImmKind::TypeData
         | ImmKind::TypeElem
         | ImmKind::TypePair
-        | ImmKind::Cast => return None,
+        | ImmKind::Cast
+        | ImmKind::Tag
+        | ImmKind::ExnField => return None,
     });
     let metering = matches!(
         op,

@@ -104,6 +104,8 @@ fn every_op_round_trips() {
             ImmKind::TypeElem => " type1 elem2",
             ImmKind::TypePair => " type1 type2",
             ImmKind::Cast => " null type4 from null eq",
+            ImmKind::Tag => " tag5",
+            ImmKind::ExnField => " tag5 field=3",
             ImmKind::Hint => " taken=0",
             ImmKind::JumpTable => " [1 else 0]",
             ImmKind::Trap => " OutOfFuel",

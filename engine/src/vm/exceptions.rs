@@ -1,0 +1,296 @@
+//! Throwing: from wasm, from host functions, and out of wasm.
+//!
+//! Generated code compares tags itself; what is found here is only the innermost frame that has a
+//! handler for the return address of its call. Frames are walked by frame pointers from where wasm
+//! was left to its newest entry. Where a return address goes on is found out once per store: throwing
+//! over the same frames again costs a look at a small table for each.
+//!
+//! No Rust frame is jumped over, but for that of the builtin or entry that throws, which owns
+//! nothing. An exception that no frame above the newest entry catches is an error of the call that
+//! entered; one that a host function returns such an error for is thrown on from there.
+
+use bimetal_abi::{ObjectLayout, ValRaw, VmContextHeader, VmObject, VmStoreContext};
+use bimetal_wasm::{FuncType, HeapType, RefType, ValType};
+
+use super::activation::{exit, stack_backtrace};
+use super::code::module_at;
+use super::store::{Pending, StoreOpaque};
+use super::tags::TagId;
+use crate::error::{Error, Result};
+use crate::exception::Exception;
+use crate::registry::RegisteredType;
+use crate::store::{StoreContextMut, StoreInner};
+use crate::val::Val;
+use crate::vm::{val_from_raw, val_into_raw};
+
+/// Return addresses whose handlers are known.
+const KNOWN: usize = 512;
+
+/// Where exceptions go on, by the return addresses of calls that they end. Code that a store runs
+/// stays where it is as long as the store lives.
+pub(super) struct Handlers(Box<[Known; KNOWN]>);
+
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// 0 is none.
+    return_pc: usize,
+    /// 0: exceptions go on in a frame further out.
+    handler: usize,
+    frame_size: usize,
+}
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Handlers(Box::new([Known::default(); KNOWN]))
+    }
+}
+
+impl Handlers {
+    fn of(&mut self, return_pc: usize) -> Known {
+        let known = &mut self.0[(return_pc ^ return_pc >> 9) % KNOWN];
+        if known.return_pc != return_pc {
+            *known = look_up(return_pc);
+        }
+        *known
+    }
+}
+
+#[cold]
+fn look_up(return_pc: usize) -> Known {
+    let found = module_at(return_pc).and_then(|module| {
+        let (func, offset) = module.code.find(return_pc)?;
+        let handler = module.code.sites(func)?.call_at(offset)?.handler?;
+        Some((return_pc - offset as usize, handler))
+    });
+    match found {
+        Some((start, handler)) => Known {
+            return_pc,
+            handler: start + handler.code_offset as usize,
+            frame_size: handler.frame_size as usize,
+        },
+        None => Known {
+            return_pc,
+            ..Known::default()
+        },
+    }
+}
+
+/// A handler, and the frame that it is in.
+struct Landing {
+    pc: usize,
+    sp: usize,
+    fp: usize,
+}
+
+/// The innermost handler above the newest entry.
+///
+/// # Safety
+/// The store's wasm code has exited to us.
+unsafe fn find_landing(store: &mut StoreOpaque) -> Option<Landing> {
+    let context = store.context().as_ptr();
+    // SAFETY: the caller's promise; between an exit and its entry all frames are of generated code,
+    // which keeps frame pointers.
+    unsafe {
+        let entry_fp = (*context).entry_fp;
+        let (mut fp, mut pc) = exit((*context).exit_fp, (*context).exit_pc);
+        while fp != entry_fp && fp != 0 {
+            let known = store.handlers.of(pc);
+            if known.handler != 0 {
+                return Some(Landing {
+                    pc: known.handler,
+                    sp: fp - known.frame_size,
+                    fp,
+                });
+            }
+            let (caller, return_pc) = bimetal_sys::next_frame(fp);
+            if caller == entry_fp {
+                break;
+            }
+            (fp, pc) = (caller, return_pc);
+        }
+        None
+    }
+}
+
+/// Goes on where the exception is caught that is `thrown`, or at the newest entry, with `error` or
+/// one that is made of it.
+///
+/// # Safety
+/// `context` is of a store whose wasm code has exited to us; our caller and all frames up to that
+/// exit own nothing.
+unsafe fn throw(context: *mut VmStoreContext) -> ! {
+    // SAFETY: the caller's promise. What the block owns is gone at its end.
+    unsafe {
+        let (landing, exception) = {
+            let store = StoreOpaque::from_context(context);
+            let landing = find_landing(store);
+            let exception = store.thrown;
+            match landing {
+                Some(_) => {
+                    store.thrown = 0;
+                    drop(store.take_pending());
+                }
+                None => store.uncaught(),
+            }
+            (landing, exception)
+        };
+        match landing {
+            Some(Landing { pc, sp, fp }) => bimetal_sys::resume_at(pc, sp, fp, exception.into()),
+            None => bimetal_sys::resume_at_entry(context),
+        }
+    }
+}
+
+/// The builtin.
+pub(super) unsafe extern "C" fn throw_ref(vmctx: *mut VmContextHeader, exception: i32) {
+    // SAFETY: called by wasm code, with a reference of its store; our frame owns nothing.
+    unsafe {
+        let context = (*vmctx).store;
+        StoreOpaque::from_context(context).thrown = exception as u32;
+        throw(context)
+    }
+}
+
+/// Goes on after a host function or builtin that has left its error in the store: at a handler if it
+/// is an exception, else at the newest entry.
+///
+/// # Safety
+/// As for [`throw`].
+pub(super) unsafe fn resume(context: *mut VmStoreContext) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match StoreOpaque::from_context(context).is_throwing() {
+            true => throw(context),
+            false => bimetal_sys::resume_at_entry(context),
+        }
+    }
+}
+
+impl StoreOpaque {
+    /// The exception that is thrown, or that was and nobody has taken, is an error from now on.
+    #[cold]
+    fn uncaught(&mut self) {
+        let error = match self.take_pending() {
+            Some(Pending::Exception(error)) => error,
+            _ => Exception::error(self, self.thrown),
+        };
+        self.set_pending(Pending::Error(error.with_backtrace(stack_backtrace())));
+    }
+
+    /// What a host function's error is for wasm: an exception if it says so.
+    pub(super) fn pending_of(&mut self, error: Error) -> Pending {
+        match Exception::thrown_by(self, &error) {
+            Some(exception) => {
+                self.thrown = exception;
+                Pending::Exception(error)
+            }
+            None => Pending::Error(error),
+        }
+    }
+
+    /// The tag of an exception.
+    pub(crate) fn exception_tag(&self, exception: u32) -> Option<TagId> {
+        let address = self.gc_read(exception, VmObject::EXCEPTION_TAG);
+        self.tag_at(u64::from_ne_bytes(address))
+    }
+
+    /// What an exception carries.
+    pub(crate) fn exception_fields(&self, exception: u32) -> Vec<Val> {
+        let Some(tag) = self.exception_tag(exception) else {
+            return Vec::new();
+        };
+        let Some((ty, layout)) = parts(self.tag_type(tag)) else {
+            return Vec::new();
+        };
+        let fields = ty.params().iter().zip(&layout.offsets);
+        let is_func = |ty: &RefType| match ty.heap {
+            HeapType::Concrete(id) => self.engine().types().at(id.as_u32()).is_func(),
+            _ => false,
+        };
+        let field = |(ty, &offset): (&ValType, &u32)| {
+            let mut raw = ValRaw::default();
+            match size(ty, is_func) {
+                4 => raw.bytes[..4].copy_from_slice(&self.gc_read::<4>(exception, offset)),
+                8 => raw.bytes[..8].copy_from_slice(&self.gc_read::<8>(exception, offset)),
+                _ => raw.bytes = self.gc_read(exception, offset),
+            }
+            // SAFETY: what an exception of this store carries, whose tag is of this type.
+            unsafe { val_from_raw(self, ty, &raw) }
+        };
+        fields.map(field).collect()
+    }
+}
+
+/// Makes an exception.
+///
+/// # Errors
+/// If the values are not what the tag says, or of another store; or there is no room.
+pub(crate) fn new_exception<T: 'static>(
+    store: &mut StoreContextMut<'_, T>,
+    tag: TagId,
+    values: &[Val],
+) -> Result<u32> {
+    let registered = store.opaque().tag_type(tag).clone();
+    let Some((ty, layout)) = parts(&registered) else {
+        return Err(Error::usage("the type of the tag is no function's"));
+    };
+    if values.len() != ty.params().len() {
+        return Err(Error::usage(format_args!(
+            "an exception with this tag carries {} values, not {}",
+            ty.params().len(),
+            values.len()
+        )));
+    }
+    // Nothing may move between here and the end, where the values are in the exception.
+    store.opaque().externs.transit(true);
+    let raw = ty.params().iter().zip(values).enumerate();
+    let raw = raw.map(|(i, (ty, value))| {
+        val_into_raw(store.opaque(), ty, value)
+            .map_err(|error| error.context(format_args!("field {i}")))
+    });
+    let raw: Result<Vec<ValRaw>> = raw.collect();
+    let whole: *mut StoreInner<T> = store.inner_mut();
+    // SAFETY: a `StoreInner` begins with its `StoreOpaque`, and we have all of it; the type is that
+    // of a tag.
+    let made = raw.and_then(|raw| unsafe {
+        let made = StoreOpaque::gc_new(whole.cast(), registered.id, VmObject::EXCEPTION)?;
+        Ok((raw, made))
+    });
+    let store = store.opaque();
+    store.externs.transit(false);
+    let (raw, exception) = made?;
+    let types = store.engine().types().clone();
+    let is_func = |ty: &RefType| match ty.heap {
+        HeapType::Concrete(id) => types.at(id.as_u32()).is_func(),
+        _ => false,
+    };
+    let address = store.tags[tag].def.as_ptr().expose_provenance() as u64;
+    let address = address.to_ne_bytes();
+    store.gc_write(exception, VmObject::EXCEPTION_TAG, address, false);
+    for ((ty, raw), &offset) in ty.params().iter().zip(&raw).zip(&layout.offsets) {
+        let [a, b, c, d, e, f, g, h, ..] = raw.bytes;
+        match size(ty, is_func) {
+            // A new object: nobody need be told that there is a reference.
+            4 => store.gc_write(exception, offset, [a, b, c, d], false),
+            8 => store.gc_write(exception, offset, [a, b, c, d, e, f, g, h], false),
+            _ => store.gc_write(exception, offset, raw.bytes, false),
+        }
+    }
+    Ok(exception)
+}
+
+/// What exceptions with a tag of this type carry, and where.
+fn parts(ty: &RegisteredType) -> Option<(&FuncType, &ObjectLayout)> {
+    Some((ty.as_func()?, ty.exception_layout()?))
+}
+
+/// The bytes of a field of this type.
+fn size(ty: &ValType, is_func: impl Fn(&RefType) -> bool) -> usize {
+    match ty {
+        ValType::I32 | ValType::F32 => 4,
+        ValType::I64 | ValType::F64 => 8,
+        ValType::V128 => 16,
+        ValType::Ref(ty) if bimetal_abi::gc::is_function(ty, is_func) => 8,
+        ValType::Ref(_) => 4,
+    }
+}
