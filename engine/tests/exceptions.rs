@@ -53,7 +53,8 @@ const BORDERS: &str = r#"(module
     (func (export "trap") (param i32) (unreachable))
     (func (export "run") (param i32) (result i32)
         (block $h (result i32)
-            (try_table (catch $other 1) (catch $t $h) (call $throw (local.get 0)))
+            (block $o
+                (try_table (catch $other $o) (catch $t $h) (call $throw (local.get 0))))
             (i32.const -1)))
     (func (export "many") (param i32) (result i32)
         (block $h (result i32)

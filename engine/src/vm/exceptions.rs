@@ -10,7 +10,7 @@
 //! entered; one that a host function returns such an error for is thrown on from there.
 
 use bimetal_abi::{ObjectLayout, ValRaw, VmContextHeader, VmObject, VmStoreContext};
-use bimetal_wasm::{FuncType, HeapType, RefType, ValType};
+use bimetal_wasm::{CompositeType, FuncType, HeapType, RefType, ValType};
 
 use super::activation::{exit, stack_backtrace};
 use super::code::module_at;
@@ -281,7 +281,10 @@ pub(crate) fn new_exception<T: 'static>(
 
 /// What exceptions with a tag of this type carry, and where.
 fn parts(ty: &RegisteredType) -> Option<(&FuncType, &ObjectLayout)> {
-    Some((ty.as_func()?, ty.exception_layout()?))
+    match &ty.ty.composite {
+        CompositeType::Func(func) => Some((func, ty.exception_layout()?)),
+        _ => None,
+    }
 }
 
 /// The bytes of a field of this type.
