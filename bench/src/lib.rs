@@ -17,6 +17,6 @@ mod stats;
 
 pub use compare::compare;
 pub use html::page;
-pub use programs::{GuestProgram, PROGRAMS};
+pub use programs::{GC_PROGRAMS, GuestProgram, PROGRAMS, gc_program_text};
 pub use report::{Contender, Host, Kind, Metric, Race, Report, Sample};
 pub use stats::{geometric_mean, median, minimum, spread};

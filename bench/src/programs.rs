@@ -66,13 +66,35 @@ pub const PROGRAMS: [GuestProgram; 16] = [
     program("vcall", "method tables and call-backs", (850, 0xe57f243e330bda0a), (3, 0x6f6f9b643f772e50)),
 ];
 
+/// Programs in text (`guests/gc/NAME.wat`) that make objects on the collected heap.
+#[rustfmt::skip]
+pub const GC_PROGRAMS: [GuestProgram; 4] = [
+    program("gcmap", "a hash map of objects that grows and shrinks", (24, 0), (2, 0x8e5d9104b619d242)),
+    program("gcrichards", "Octane's Richards: tasks that send packets", (2000, 0), (1, 0x00000000016252c0)),
+    program("gcsplay", "Octane's splay: a tree whose nodes come and go", (2000, 0), (10, 0x19b7c125d072ea4d)),
+    program("gctrees", "binary trees of the Benchmarks Game", (18, 0), (10, 0x00000009017f05ff)),
+];
+
+/// The whole text of one of [`GC_PROGRAMS`].
+pub fn gc_program_text(name: &str) -> Option<String> {
+    let own = match name {
+        "gcmap" => include_str!("../guests/gc/gcmap.wat"),
+        "gcrichards" => include_str!("../guests/gc/gcrichards.wat"),
+        "gcsplay" => include_str!("../guests/gc/gcsplay.wat"),
+        "gctrees" => include_str!("../guests/gc/gctrees.wat"),
+        _ => return None,
+    };
+    let shared = include_str!("../guests/gc/prelude.wat");
+    Some(format!("(module\n{shared}\n{own})\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
     use std::path::Path;
 
-    use super::PROGRAMS;
+    use super::{GC_PROGRAMS, PROGRAMS, gc_program_text};
 
     #[test]
     fn the_table_is_the_folder() {
@@ -116,9 +138,18 @@ mod tests {
     }
 
     #[test]
+    fn each_program_on_objects_has_its_text() {
+        for program in GC_PROGRAMS {
+            let text = gc_program_text(program.name).unwrap();
+            let named = format!("(data (i32.const 0) \"{}\")", program.name);
+            assert!(text.contains(&named), "{}", program.name);
+        }
+    }
+
+    #[test]
     fn each_is_described() {
         let readme = include_str!("../README.md");
-        for program in PROGRAMS {
+        for program in PROGRAMS.iter().chain(&GC_PROGRAMS) {
             let row = format!("| `{}` |", program.name);
             assert!(
                 readme.contains(&row),

@@ -67,6 +67,8 @@ pub enum Kind {
     Instance,
     /// A guest program with checks for deadlines or fuel in its code.
     Checks,
+    /// A guest program that makes objects on the collected heap.
+    Gc,
 }
 
 /// One number of a sample.
@@ -106,8 +108,9 @@ pub struct Sample {
 
 impl Kind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Run,
+        Kind::Gc,
         Kind::Compile,
         Kind::Start,
         Kind::Restart,
@@ -121,6 +124,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Kind::Run => "Run time of compiled programs",
+            Kind::Gc => "Run time of programs on collected objects",
             Kind::Compile => "Compiling large modules",
             Kind::Start => "Cold start",
             Kind::Restart => "Second start",
@@ -135,6 +139,7 @@ impl Kind {
     pub fn metrics(self) -> &'static [Metric] {
         match self {
             Kind::Run => &[Metric::Wall, Metric::Cpu],
+            Kind::Gc => &[Metric::Wall, Metric::Cpu, Metric::Memory],
             Kind::Compile => &[Metric::Cpu, Metric::Wall, Metric::Memory],
             Kind::Start => &[Metric::Wall, Metric::Memory],
             Kind::Restart => &[Metric::Wall, Metric::Cpu, Metric::Memory],

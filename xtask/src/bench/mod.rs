@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// (second starts, from the cache or what was compiled before; executables, where there is a
     /// runtime), rebuild (one function of a large module changed), checks (guest programs with
     /// deadlines and fuel), calls (between host and wasm) and instances (made and dropped), these two
-    /// with Wasmtime as a library if it is among the peers
+    /// with Wasmtime as a library if it is among the peers; gc (programs on collected objects)
     #[arg(long, value_delimiter = ',', default_value = "run")]
     parts: Vec<Part>,
     /// Rounds; every contender runs once in each
@@ -85,6 +85,7 @@ enum Part {
     Checks,
     Calls,
     Instances,
+    Gc,
 }
 
 impl Args {
@@ -163,6 +164,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut sound = true;
     for (part, kind) in [
         (Part::Run, Kind::Run),
+        (Part::Gc, Kind::Gc),
         (Part::Compile, Kind::Compile),
         (Part::Start, Kind::Start),
         (Part::Restart, Kind::Restart),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use bimetal_bench::{Kind, PROGRAMS, Race, Sample};
+use anyhow::{Context, Result, ensure};
+use bimetal_bench::{GC_PROGRAMS, GuestProgram, Kind, PROGRAMS, Race, Sample, gc_program_text};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Args;
@@ -47,6 +47,7 @@ pub(crate) fn entries(
 ) -> Result<Vec<Entry>> {
     match kind {
         Kind::Run | Kind::Checks => guest_entries(args, field, scratch),
+        Kind::Gc => gc_entries(args, field, scratch),
         // Raced by programs of their own.
         Kind::Call | Kind::Instance => Ok(Vec::new()),
         Kind::Compile => real_entries(&LARGE_MODULES, args, |name, wasm| Entry {
@@ -93,28 +94,56 @@ fn guest_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec
     for guest in PROGRAMS.iter().filter(|p| args.wants(p.name)) {
         let wasm = guests.join(format!("{}.wasm", guest.name));
         let source = guests.join(format!("{}.c", guest.name));
-        let (size, wanted) = if args.smoke {
-            (guest.small, guest.small_line())
-        } else {
-            (guest.size, guest.line())
-        };
-        let mut runners = Vec::new();
-        for contender in field {
-            let Some(prepared) = contender.prepare(&wasm, Some(&source), scratch)? else {
-                continue;
-            };
-            let owned = contender.clone();
-            let command: MakeCommand =
-                Box::new(move || Some(owned.run(&prepared, &[size.to_string()])));
-            runners.push((contender.name.clone(), command));
-        }
-        entries.push(Entry {
-            program: guest.name.to_owned(),
-            wanted: format!("{wanted}\n"),
-            runners,
-        });
+        entries.push(guest_entry(
+            guest,
+            (&wasm, Some(&source)),
+            args,
+            field,
+            scratch,
+        )?);
     }
     Ok(entries)
+}
+
+/// Programs that are there as text; nobody has them natively.
+fn gc_entries(args: &Args, field: &[Contender], scratch: &Path) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for guest in GC_PROGRAMS.iter().filter(|p| args.wants(p.name)) {
+        let text = gc_program_text(guest.name).context("a program without a text")?;
+        let wasm = scratch.join(format!("{}.wasm", guest.name));
+        std::fs::write(&wasm, wat::parse_str(&text)?)?;
+        entries.push(guest_entry(guest, (&wasm, None), args, field, scratch)?);
+    }
+    Ok(entries)
+}
+
+fn guest_entry(
+    guest: &GuestProgram,
+    (wasm, source): (&Path, Option<&Path>),
+    args: &Args,
+    field: &[Contender],
+    scratch: &Path,
+) -> Result<Entry> {
+    let (size, wanted) = if args.smoke {
+        (guest.small, guest.small_line())
+    } else {
+        (guest.size, guest.line())
+    };
+    let mut runners = Vec::new();
+    for contender in field {
+        let Some(prepared) = contender.prepare(wasm, source, scratch)? else {
+            continue;
+        };
+        let owned = contender.clone();
+        let command: MakeCommand =
+            Box::new(move || Some(owned.run(&prepared, &[size.to_string()])));
+        runners.push((contender.name.clone(), command));
+    }
+    Ok(Entry {
+        program: guest.name.to_owned(),
+        wanted: format!("{wanted}\n"),
+        runners,
+    })
 }
 
 /// Second starts: everybody has done what he does before the first.
