@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ const OWN: [(&str, &str); 2] = [
 
 /// The configurations, by name: how code is made, how it is kept inside of memories, and where these
 /// come from.
-fn configurations() -> [(&'static str, Config); 10] {
+fn configurations() -> [(&'static str, Config); 11] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true).wasm_custom_page_sizes(true);
@@ -83,6 +84,9 @@ fn configurations() -> [(&'static str, Config); 10] {
         .memory_guard_size(0)
         .signals_based_traps(false)
         .allocation_strategy(pool);
+    // Objects move whenever one is made.
+    let mut collecting = verified();
+    collecting.gc_zeal_alloc_counter(NonZeroU32::new(1));
     [
         ("lazy", lazy),
         ("direct", direct),
@@ -94,6 +98,7 @@ fn configurations() -> [(&'static str, Config); 10] {
         ("instrumented", instrumented),
         ("pooled", pooled),
         ("pooled-checks", pooled_checks),
+        ("collecting", collecting),
     ]
 }
 
