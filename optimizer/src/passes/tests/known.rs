@@ -37,6 +37,7 @@ fn run_in(env: &ModuleEnv, text: &str) -> String {
     let mut graph = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let mut context = Context {
         env,
+        signature: None,
         fuel: Fuel::new(None),
         scratch: &mut Scratch::default(),
     };
