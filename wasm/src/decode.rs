@@ -373,6 +373,7 @@ impl Module {
             names: Default::default(),
             export_map: Default::default(),
             export_names: Default::default(),
+            branch_hints: Default::default(),
             canonical: Default::default(),
         }
     }

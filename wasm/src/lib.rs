@@ -18,6 +18,7 @@ mod cost;
 mod decode;
 mod diagnose;
 pub mod error;
+mod hints;
 mod initial;
 pub mod inspect;
 pub mod instrument;
@@ -35,6 +36,7 @@ mod usage;
 pub use bytes::Bytes;
 pub use cost::{OperatorCost, VariableOperatorCost};
 pub use error::{Error, ErrorKind, Printable, PrintableLines, Result};
+pub use hints::BranchHint;
 pub use initial::InitialRun;
 pub use module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, Features,

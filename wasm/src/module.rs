@@ -13,6 +13,7 @@ use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::BranchHints;
 use crate::names::ExportIndex;
 use crate::types::*;
 
@@ -129,6 +130,8 @@ pub struct Module {
     pub(crate) export_map: OnceLock<HashMap<Box<str>, EntityIndex>>,
     /// The first export of each function.
     pub(crate) export_names: OnceLock<SecondaryMap<FuncIndex, PackedOption<ExportIndex>>>,
+    /// Decoded when first asked for: see [`Module::branch_hints`].
+    pub(crate) branch_hints: OnceLock<BranchHints>,
     /// Types that are the same: see [`Module::canonical_type`].
     pub(crate) canonical: OnceLock<PrimaryMap<TypeIndex, TypeIndex>>,
 }

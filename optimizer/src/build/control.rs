@@ -198,7 +198,8 @@ impl<'a> Builder<'a> {
         self.saved.extend_from_slice(&self.stack[height..]);
         self.ssa.charge(self.stack.len() - height);
         let (then, otherwise) = (self.graph.make_block(), self.graph.make_block());
-        let branch = self.terminate(Op::BranchIf, &[condition], Imm::Hint(Hint::Unknown));
+        let hint = self.hint();
+        let branch = self.terminate(Op::BranchIf, &[condition], Imm::Hint(hint));
         let edge = self.graph.add_edge(branch, then, &[]);
         self.ssa.add_pred(then, edge, self.block);
         let else_edge = self.graph.add_edge(branch, otherwise, &[]);
@@ -387,13 +388,27 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// What the module says of the branch at hand.
+    fn hint(&self) -> Hint {
+        let Some(offset) = self.offset.checked_sub(self.body.start) else {
+            return Hint::Unknown;
+        };
+        let hints = self.body.hints;
+        let found = hints.binary_search_by_key(&offset, |hint| hint.offset);
+        match found.ok().and_then(|i| hints.get(i)) {
+            Some(hint) => Hint::Taken(if hint.taken { u8::MAX } else { 0 }),
+            None => Hint::Unknown,
+        }
+    }
+
     /// A branch that goes to `depth` if `condition` is what `taken` says, and on otherwise, with
     /// the operands that are there now.
     pub(super) fn br_on(&mut self, depth: u32, condition: Value, taken: bool) -> Result<Inst> {
         let (frame, start) = self.branch(depth)?;
         let target = self.target(frame);
         let next = self.graph.make_block();
-        let inst = self.terminate(Op::BranchIf, &[condition], Imm::Hint(Hint::Unknown));
+        let hint = self.hint();
+        let inst = self.terminate(Op::BranchIf, &[condition], Imm::Hint(hint));
         if taken {
             self.edge(inst, target, start);
             self.edge(inst, next, self.stack.len());

@@ -37,7 +37,7 @@ use std::mem::take;
 use bimetal_codegen::middleware::InstrumentedBody;
 use bimetal_codegen::{CompileError, ModuleEnv};
 use bimetal_wasm::body::{self, Operator, OperatorsReader, OperatorsReaderAllocations};
-use bimetal_wasm::{DefinedFuncIndex, FuncType, ValType};
+use bimetal_wasm::{BranchHint, DefinedFuncIndex, FuncType, ValType};
 
 use crate::graph::{Block, Effects, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
 use control::Frame;
@@ -196,13 +196,16 @@ enum Exit {
 
 /// What belongs to the body that is being built.
 #[derive(Clone, Copy, Default)]
-struct BodyState {
+struct BodyState<'a> {
     node: u32,
     exit: Exit,
     /// Where its frames begin in the control stack.
     frames: usize,
     /// Its first local.
     locals: u32,
+    /// Where it is in the module, and what that says of its branches.
+    start: u32,
+    hints: &'a [BranchHint],
 }
 
 struct Builder<'a> {
@@ -229,7 +232,7 @@ struct Builder<'a> {
     /// How many loops this is in.
     loops: u32,
     fuel: Option<Fuel>,
-    body: BodyState,
+    body: BodyState<'a>,
     /// Whether functions are inlined, and how many more.
     inlining: Option<&'a mut crate::passes::Fuel>,
     /// How many more bytes of bodies may be.
@@ -291,6 +294,8 @@ impl<'a> Builder<'a> {
             exit: body.exit,
             frames: self.frames.len(),
             locals: self.ssa.num_vars(),
+            start: u32::try_from(module.bodies[body.func].range.start).unwrap_or(u32::MAX),
+            hints: module.branch_hints(body.func),
         };
         self.push_body_frame(module.functions[module.func_index(body.func)]);
         self.params(ty, body)?;

@@ -13,6 +13,7 @@
 //! **Invariant**: the result depends on the graph, the module and the settings alone; a pass leaves
 //! no aliases.
 
+mod cold;
 mod dce;
 mod loads;
 mod simplify;
@@ -79,6 +80,11 @@ pub const PASSES: &[Pass] = &[
         levels: OPTIMIZED,
         run: dce::run,
     },
+    Pass {
+        name: "cold",
+        levels: OPTIMIZED,
+        run: cold::run,
+    },
 ];
 
 /// The orders that matter.
@@ -92,6 +98,11 @@ pub const CONSTRAINTS: &[Constraint] = &[
         first: "simplify",
         then: "dce",
         reason: "operands of what was simplified, and blocks that no branch reaches, stay behind",
+    },
+    Constraint {
+        first: "dce",
+        then: "cold",
+        reason: "a way in from a block that nothing reaches is none",
     },
     Constraint {
         first: "straighten",

@@ -770,3 +770,45 @@ fn objects_that_nobody_uses_are_not_made() {
             return v6"#]],
     );
 }
+
+#[test]
+fn what_is_hardly_ever_reached_is_cold() {
+    check(
+        &["cold"],
+        "func (i32) -> (i32) {
+block0(v0: i32):
+    branch_if taken=0 v0, block1, block2
+block1:
+    jump block3
+block3 loop @0x5:
+    branch_if v0, block3, block4
+block4:
+    jump block5
+block2:
+    branch_if taken=255 v0, block5, block6
+block6:
+    jump block5
+block5:
+    return v0
+}
+",
+        expect![[r#"
+            func (i32) -> (i32) {
+            block0(v0: i32):
+                branch_if taken=0 v0, block1, block2
+            block1 cold:
+                jump block3
+            block3 loop @0x5 cold:
+                branch_if v0, block3, block4
+            block4 cold:
+                jump block5
+            block2:
+                branch_if taken=255 v0, block5, block6
+            block6 cold:
+                jump block5
+            block5:
+                return v0
+            }
+        "#]],
+    );
+}
