@@ -111,12 +111,7 @@ impl Default for Config {
         Config {
             settings: Settings::default(),
             tunables: Tunables::default(),
-            // Until there is a heap and a registry of types.
-            features: Features {
-                function_references: false,
-                gc: false,
-                ..Features::default()
-            },
+            features: Features::default(),
             lazy: false,
             parallel: true,
             // The same as Wasmtime's, so that programs recurse as deep as they are used to.
