@@ -147,21 +147,21 @@ impl Instance {
         let imports = Definition::resolve_all(store.opaque(), module, definitions)?;
         store.ask_for_instance(module.wasm())?;
         prepare_heap(store, module)?;
-        let instance = Instance::make(store.opaque(), module, &imports)?;
+        let instance = Instance::make(store, module, &imports)?;
         start(store, instance.id)?;
         Ok(instance)
     }
 
     /// One that is allowed, before its start function.
-    pub(crate) fn make(
-        store: &mut StoreOpaque,
+    pub(crate) fn make<T>(
+        store: &mut StoreContextMut<'_, T>,
         module: &Module,
         imports: &[ImportValue],
     ) -> Result<Instance> {
-        let id = instantiate(store, module, imports)
+        let id = instantiate(store.inner_mut(), module, imports)
             .map_err(|error| error.context(describe("cannot instantiate", module)))?;
         Ok(Instance {
-            store: store.id(),
+            store: store.opaque().id(),
             id,
         })
     }

@@ -59,7 +59,7 @@ impl Instance {
             })
             .await??;
         }
-        let instance = Instance::make(store.opaque(), module, &imports)?;
+        let instance = Instance::make(&mut store, module, &imports)?;
         if module.wasm().start.is_some() {
             let id = instance.id();
             on_fiber(store, move |store| start(store, id)).await??;

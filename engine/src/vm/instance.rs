@@ -1,7 +1,7 @@
 //! Instances: the context that generated code sees, and its initialisation.
 
 use std::mem::take;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use bimetal_abi::{
@@ -152,7 +152,7 @@ impl InstanceData {
             if ValType::Ref(ty).is_traced() {
                 for value in values.iter_mut() {
                     // The reference is in the low half.
-                    visit(std::ptr::from_mut(value).cast());
+                    visit(ptr::from_mut(value).cast());
                 }
             }
         }
@@ -282,15 +282,24 @@ impl StoreOpaque {
             data.elements[i].1 = Box::default();
         }
     }
+}
 
-    /// A constant expression that is an index.
-    fn offset(&self, instance: InstanceId, expr: &ConstExpr, wide: bool) -> Result<u64> {
-        let value = self.const_eval(instance, expr)?;
-        Ok(match wide {
-            true => value.get_u64(),
-            false => u64::from(value.get_u32()),
-        })
-    }
+/// A constant expression that is an index.
+///
+/// # Safety
+/// As for [`StoreOpaque::const_eval`].
+unsafe fn offset(
+    store: *mut StoreOpaque,
+    instance: InstanceId,
+    expr: &ConstExpr,
+    wide: bool,
+) -> Result<u64> {
+    // SAFETY: the caller's promise.
+    let value = unsafe { StoreOpaque::const_eval(store, instance, expr)? };
+    Ok(match wide {
+        true => value.get_u64(),
+        false => u64::from(value.get_u32()),
+    })
 }
 
 /// Prepares a store for an instance of the module, which makes objects perhaps.
@@ -312,65 +321,105 @@ pub(crate) fn prepare_heap<T: 'static>(
 /// # Errors
 /// A trap if an active segment is out of bounds, after what came before it took effect, as the
 /// specification says; or memory cannot be had.
-pub(crate) fn instantiate(
-    store: &mut StoreOpaque,
+pub(crate) fn instantiate<T>(
+    store: &mut StoreInner<T>,
     module: &Module,
     imports: &[ImportValue],
 ) -> Result<InstanceId> {
-    let (id, filled) = allocate(store, module, imports)?;
+    // A whole store begins with the part that is wanted here; its limiter may be asked.
+    let store = ptr::from_mut(store).cast::<StoreOpaque>();
+    // SAFETY: the whole store is borrowed here. References that are on their way into the instance
+    // are where the collector does not look, and it is told so.
+    unsafe {
+        (*store).externs.transit(true);
+        let made = instantiate_in(store, module, imports);
+        (*store).externs.transit(false);
+        made
+    }
+}
+
+/// # Safety
+/// As for [`StoreOpaque::const_eval`].
+unsafe fn instantiate_in(
+    whole: *mut StoreOpaque,
+    module: &Module,
+    imports: &[ImportValue],
+) -> Result<InstanceId> {
     let wasm = module.wasm();
     let template = module.template();
-
+    // SAFETY: the caller's promise; each of these references is gone before the next one is made.
+    let (id, filled) = unsafe { allocate(&mut *whole, module, imports)? };
     for &defined in &template.computed {
-        let value = store.const_eval(id, &wasm.global_init[defined])?;
-        let index = GlobalIndex::new(wasm.num_imported_globals + defined.index());
-        let global = store.instances[id].globals[index];
-        store.global_set(global, value.bytes);
+        // SAFETY: as above.
+        unsafe {
+            let value = StoreOpaque::const_eval(whole, id, &wasm.global_init[defined])?;
+            let store = &mut *whole;
+            let index = GlobalIndex::new(wasm.num_imported_globals + defined.index());
+            let global = store.instances[id].globals[index];
+            store.global_set(global, value.bytes);
+        }
     }
     for &defined in &template.full_tables {
         if let TableInit::Expr(expr) = &wasm.table_init[defined] {
-            let value = store.const_eval(id, expr)?.get_u64();
-            let index = TableIndex::new(wasm.num_imported_tables + defined.index());
-            let table = &mut store.tables[store.instances[id].tables[index]];
-            table.fill_raw(0, value, table.len());
+            // SAFETY: as above.
+            unsafe {
+                let value = StoreOpaque::const_eval(whole, id, expr)?.get_u64();
+                let store = &mut *whole;
+                let index = TableIndex::new(wasm.num_imported_tables + defined.index());
+                let table = &mut store.tables[store.instances[id].tables[index]];
+                table.fill_raw(0, value, table.len());
+            }
         }
     }
     for &index in &template.evaluated {
         if let ElementItems::Exprs(exprs) = &wasm.elements[index].items {
-            let values: Result<Box<[u64]>> = exprs
-                .iter()
-                .map(|expr| Ok(store.const_eval(id, expr)?.get_u64()))
-                .collect();
-            store.instances[id].elements.push((index, values?));
+            let value = |expr: &ConstExpr| {
+                // SAFETY: as above.
+                let value = unsafe { StoreOpaque::const_eval(whole, id, expr)? };
+                Ok(value.get_u64())
+            };
+            let values: Result<Box<[u64]>> = exprs.iter().map(value).collect();
+            // SAFETY: as above.
+            unsafe {
+                (&mut (*whole).instances)[id]
+                    .elements
+                    .push((index, values?))
+            };
         }
     }
     for &index in &template.copied_elements {
         let segment = &wasm.elements[index];
-        if let SegmentMode::Active { target, offset } = &segment.mode {
-            let at = store.offset(id, offset, wasm.tables[*target].table64)?;
-            store
-                .table_init(id, *target, index, at, 0, segment.items.len() as u64)
-                .ok_or_else(|| {
-                    Error::new(TrapCode::TableOutOfBounds)
-                        .context(format_args!("element segment {}", index.index()))
-                })?;
+        // SAFETY: as above.
+        unsafe {
+            if let SegmentMode::Active { target, offset: at } = &segment.mode {
+                let at = offset(whole, id, at, wasm.tables[*target].table64)?;
+                (*whole)
+                    .table_init(id, *target, index, at, 0, segment.items.len() as u64)
+                    .ok_or_else(|| {
+                        Error::new(TrapCode::TableOutOfBounds)
+                            .context(format_args!("element segment {}", index.index()))
+                    })?;
+            }
+            (*whole).elem_drop(id, index);
         }
-        store.elem_drop(id, index);
     }
     // Where the contents are known before, no segment can be out of bounds.
     if !filled {
         for &index in &template.active_data {
             let segment = &wasm.data[index];
-            if let SegmentMode::Active { target, offset } = &segment.mode {
-                let at = store.offset(id, offset, wasm.memories[*target].memory64)?;
-                store
-                    .memory_init(id, *target, index, at, 0, segment.range.len() as u64)
-                    .ok_or_else(|| {
-                        Error::new(TrapCode::MemoryOutOfBounds)
-                            .context(format_args!("data segment {}", index.index()))
-                    })?;
+            // SAFETY: as above.
+            unsafe {
+                if let SegmentMode::Active { target, offset: at } = &segment.mode {
+                    let at = offset(whole, id, at, wasm.memories[*target].memory64)?;
+                    (*whole)
+                        .memory_init(id, *target, index, at, 0, segment.range.len() as u64)
+                        .ok_or_else(|| {
+                            Error::new(TrapCode::MemoryOutOfBounds)
+                                .context(format_args!("data segment {}", index.index()))
+                        })?;
+                }
+                (*whole).data_drop(id, index);
             }
-            store.data_drop(id, index);
         }
     }
     Ok(id)
@@ -431,7 +480,7 @@ fn allocate(
             entry: module.inner().entry.as_ptr(),
             type_ids: module.inner().type_ids.as_ptr(),
             // Not an address: the id plus one, so that the host's own context has none.
-            instance: std::ptr::without_provenance_mut(id.as_u32() as usize + 1),
+            instance: ptr::without_provenance_mut(id.as_u32() as usize + 1),
         });
         if let Some(first) = wasm.global_init.keys().next() {
             let globals = at::<VmGlobal>(&context, offsets.global(first));

@@ -159,7 +159,8 @@ impl Lower<'_> {
     ) -> Result<(), CompileError> {
         let layout = self.exception_layout(tag);
         let ty = self.env.module.tags[tag];
-        let (exception, object) = self.allocate(inst, ty, VmObject::EXCEPTION, layout.size)?;
+        let (exception, object) =
+            self.allocate(inst, ty, VmObject::EXCEPTION, None, layout.size)?;
         let address = self.tag_address(tag);
         self.store_new(
             Opcode::Store,

@@ -12,7 +12,7 @@
 use bimetal_abi::gc::{array_layout, struct_layout};
 use bimetal_abi::{Builtin, TrapCode, VmObject, VmStoreContext};
 use bimetal_codegen::{Arch, CompileError};
-use bimetal_wasm::{FieldType, StorageType, TypeIndex, ValType};
+use bimetal_wasm::{CompositeType, FieldType, StorageType, TypeIndex, ValType};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Opcode, Value, types};
 
@@ -146,7 +146,7 @@ impl Lower<'_> {
         let module = &*self.env.module;
         let types = module.struct_fields(ty);
         let layout = struct_layout(types, |ty| module.is_func_ref(ty));
-        let (reference, object) = self.allocate(inst, ty, VmObject::STRUCT, layout.size)?;
+        let (reference, object) = self.allocate(inst, ty, VmObject::STRUCT, None, layout.size)?;
         match fields {
             Some(fields) => {
                 for ((&value, ty), offset) in fields.iter().zip(types).zip(layout.offsets) {
@@ -178,7 +178,7 @@ impl Lower<'_> {
         let (reference, object) = if super::roots::is_inline(self.env, self.graph, inst) {
             let size = layout.byte_size(elements.len() as u32) as u32;
             let size = size.next_multiple_of(VmObject::ALIGN);
-            let made = self.allocate(inst, ty, VmObject::ARRAY, size)?;
+            let made = self.allocate(inst, ty, VmObject::ARRAY, Some(length), size)?;
             self.store_new(Opcode::Store, made.1, VmObject::ARRAY_LENGTH, length, true);
             made
         } else {
@@ -282,12 +282,14 @@ impl Lower<'_> {
         Ok(self.cur.ins().ireduce(types::I32, result))
     }
 
-    /// A new object of so many bytes with its header: its reference and address.
+    /// A new object of so many bytes with its header, an array if it has a length: its reference and
+    /// address.
     pub(super) fn allocate(
         &mut self,
         inst: graph::Inst,
         ty: TypeIndex,
         kind: u8,
+        length: Option<Value>,
         size: u32,
     ) -> Result<(Value, Value), CompileError> {
         let id = self.type_id(ty);
@@ -301,7 +303,7 @@ impl Lower<'_> {
         }
         let locals = self.local_roots(inst)?;
         let store = self.vm_pointer(Pointer::Store);
-        let heap = self.vm_pointer(Pointer::Heap);
+        let heap = self.heap();
         let flags = self.flags.mutable(self.cur.func, Region::Allocation);
         let next = self.load(types::I32, flags, store, VmStoreContext::GC_NEXT);
         let limit = self.load(types::I32, flags, store, VmStoreContext::GC_LIMIT);
@@ -328,11 +330,16 @@ impl Lower<'_> {
         let mut made = Ok(reference);
         self.on_cold_path(rare, |lower| {
             lower.spill_roots(&locals);
-            let kind = lower.iconst(types::I32, u64::from(kind));
-            let size = lower.iconst(types::I32, u64::from(size));
             // As pure loads, what the call needs would move out of loops and take registers.
             lower.rare = true;
-            let result = lower.call_builtin(Builtin::gc_alloc, &[id, kind, size]);
+            let result = match length {
+                Some(length) => lower.call_builtin(Builtin::gc_array, &[id, length]),
+                None => {
+                    let kind = lower.iconst(types::I32, u64::from(kind));
+                    let size = lower.iconst(types::I32, u64::from(size));
+                    lower.call_builtin(Builtin::gc_alloc, &[id, kind, size])
+                }
+            };
             lower.rare = false;
             made = lower.made(result);
             let Ok(reference) = made else {
@@ -401,9 +408,26 @@ impl Lower<'_> {
 
     /// The address of an object.
     pub(super) fn address(&mut self, reference: Value) -> Value {
-        let heap = self.vm_pointer(Pointer::Heap);
+        let heap = self.heap();
         let wide = self.cur.ins().uextend(POINTER, reference);
         self.cur.ins().iadd(heap, wide)
+    }
+
+    /// The first byte of the heap. It is there before an instance of a module that has types of
+    /// objects or exceptions; the code of other modules may see it come.
+    fn heap(&mut self) -> Value {
+        let module = &*self.env.module;
+        let has_objects = *self.has_objects.get_or_insert_with(|| {
+            let mut composites = module.types.values().map(|ty| &ty.composite);
+            let objects = composites.any(|ty| !matches!(ty, CompositeType::Func(_)));
+            objects || !module.tags.is_empty()
+        });
+        if has_objects {
+            return self.vm_pointer(Pointer::Heap);
+        }
+        let store = self.vm_pointer(Pointer::Store);
+        let flags = self.flags.mutable(self.cur.func, Region::Allocation);
+        self.load(POINTER, flags, store, VmStoreContext::GC_BASE)
     }
 
     /// A place in what is an object, or null.

@@ -139,6 +139,7 @@ fn lower_with(
         graph,
         roots,
         signature: ty,
+        has_objects: None,
         last_collection: None,
         cur: FuncCursor::new(func),
         scratch,
@@ -174,6 +175,8 @@ struct Lower<'a> {
     roots: &'a Roots,
     /// The function's type.
     signature: &'a FuncType,
+    /// Whether the module has types of objects, once somebody asked.
+    has_objects: Option<bool>,
     /// The last instruction of this block of the graph at which the collector might have run.
     last_collection: Option<graph::Inst>,
     /// At the end of `block`.
