@@ -21,8 +21,8 @@ use super::old::Old;
 use super::space::{NoRoom, Space, Use};
 use super::statistics::Counts;
 
-/// Eden begins here: no object has reference 0.
-const EDEN: u32 = 64;
+/// Eden begins here: no object has reference 0, and where null would be is inaccessible.
+const EDEN: u32 = BLOCK;
 
 /// The least size of eden. Objects that are not large fit at least twice.
 pub(super) const LEAST_EDEN: u32 = 128 << 10;

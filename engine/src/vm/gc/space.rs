@@ -2,7 +2,8 @@
 //!
 //! The space is reserved once and becomes accessible from its start, as far as the store's limiter has
 //! let it ([`Space::allow`]); the base never moves. Blocks are free, or hold cells of one size, or a
-//! large object. There is a mark bit for each eight bytes, found by address alone.
+//! large object. There is a mark bit for each eight bytes, found by address alone. The first block
+//! never becomes accessible: code takes a fault there for a null reference.
 //!
 //! **Invariant**: the mark bits of free blocks are not set.
 
@@ -189,8 +190,10 @@ impl Space {
         let end = (blocks as usize * BLOCK_BITS).next_multiple_of(page);
         self.bits
             .make_accessible(bits, end.min(self.bits.size()) - bits)?;
+        let first = from.max(1);
+        let more = (from + more).saturating_sub(first);
         self.memory
-            .make_accessible(from << BLOCK_LOG2, more << BLOCK_LOG2)?;
+            .make_accessible(first << BLOCK_LOG2, more << BLOCK_LOG2)?;
         self.free.resize((blocks as usize).div_ceil(64), 0);
         for block in from as u32..blocks {
             self.blocks.push(Block {
@@ -326,9 +329,10 @@ impl Space {
     /// memory. False if that is not possible.
     pub(super) fn recycle(&mut self, keep: usize) -> bool {
         let accessible = self.blocks.len() << BLOCK_LOG2;
-        let keep = keep.next_multiple_of(page_size()).min(accessible);
+        let first = (BLOCK as usize).min(accessible);
+        let keep = keep.next_multiple_of(page_size()).clamp(first, accessible);
         // SAFETY: these bytes are accessible, and only ours.
-        unsafe { std::ptr::write_bytes(self.base(), 0, keep) };
+        unsafe { std::ptr::write_bytes(self.base().add(first), 0, keep - first) };
         let bits = (self.blocks.len() * BLOCK_BITS).next_multiple_of(page_size());
         let old = self.nursery as usize * BLOCK_BITS / page_size() * page_size();
         let done = self.memory.reset(keep, accessible - keep).is_ok()

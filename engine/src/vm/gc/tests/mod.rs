@@ -168,8 +168,11 @@ fn a_space_is_used_again_as_if_it_were_new() {
             None => Mutator::new(5, small(256 << 10)),
         };
         let used = mutator.heap.nursery.end();
-        // SAFETY: the nursery is accessible.
-        let bytes = unsafe { std::slice::from_raw_parts(mutator.heap.view.base, used as usize) };
+        // SAFETY: the nursery is accessible, but for where null would be.
+        let bytes = unsafe {
+            let first = mutator.heap.view.base.add(super::classes::BLOCK as usize);
+            std::slice::from_raw_parts(first, (used - super::classes::BLOCK) as usize)
+        };
         assert!(bytes.iter().all(|&byte| byte == 0));
         for _ in 0..20_000 {
             assert!(mutator.act(true));
