@@ -69,6 +69,8 @@ pub enum Kind {
     Checks,
     /// A guest program that makes objects on the collected heap.
     Gc,
+    /// Threads that share a memory, as a library.
+    Threads,
 }
 
 /// One number of a sample.
@@ -108,7 +110,7 @@ pub struct Sample {
 
 impl Kind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Run,
         Kind::Gc,
         Kind::Compile,
@@ -118,6 +120,7 @@ impl Kind {
         Kind::Call,
         Kind::Instance,
         Kind::Checks,
+        Kind::Threads,
     ];
 
     /// A heading for the kind.
@@ -132,6 +135,7 @@ impl Kind {
             Kind::Call => "Calls between host and wasm",
             Kind::Instance => "A store and an instance",
             Kind::Checks => "The price of checks",
+            Kind::Threads => "Threads that share a memory",
         }
     }
 
@@ -144,7 +148,7 @@ impl Kind {
             Kind::Start => &[Metric::Wall, Metric::Memory],
             Kind::Restart => &[Metric::Wall, Metric::Cpu, Metric::Memory],
             Kind::Rebuild => &[Metric::Cpu, Metric::Wall, Metric::Memory],
-            Kind::Call | Kind::Instance => &[Metric::PerCall],
+            Kind::Call | Kind::Instance | Kind::Threads => &[Metric::PerCall],
             Kind::Checks => &[Metric::Cpu],
         }
     }

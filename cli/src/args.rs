@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::grants::GrantArgs;
-use crate::limits::LimitArgs;
+use crate::limits::{LimitArgs, ThreadArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +38,7 @@ Examples:
   bimetal run --listen 127.0.0.1:8080 server.wasm
   bimetal run --preload env=lib.wasm app.wasm  take the imports from `env` out of lib.wasm
   bimetal run --timeout 5s --max-memory 256M app.wasm
+  bimetal run --threads app.wasm               let it start threads; `--threads=8` at most eight
   bimetal run --invoke pow m.wasm 2.5 -3       numbers as in the text format: 0x1f, 1e9, nan, -inf
   cat app.wasm | bimetal run -                 read the module from standard input
   bimetal run -v app.wasm                      say what is going on
@@ -148,6 +149,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub threads: ThreadArgs,
 
     /// Make runs with the same input the same: NaNs, clocks, random numbers
     #[arg(long, conflicts_with = "timeout")]
@@ -262,7 +266,7 @@ pub struct CompileArgs {
     #[arg(long)]
     pub with_fuel: bool,
 
-    /// Make code that can be run with `--timeout`
+    /// Make code that can be run with `--timeout` and with `--threads`
     #[arg(long)]
     pub with_timeout: bool,
 
@@ -347,6 +351,9 @@ pub struct BuildArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub threads: ThreadArgs,
 
     /// Say on standard error what was done
     #[arg(short, long)]

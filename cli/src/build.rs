@@ -121,7 +121,7 @@ fn program(args: &BuildArgs) -> Result<Program> {
         args: args.args.clone(),
         grants,
         user_grants: args.who_grants == WhoGrants::User,
-        limits: args.limits.limits(),
+        limits: args.limits.with_threads(&args.threads),
         verify: args.verify,
         nan_canonicalization: args.code.nan_canonicalization,
     })
@@ -189,7 +189,7 @@ fn check(program: &Program, wasm: &[u8]) -> Result<()> {
     let environment = environments.recognise(&module);
     let mut linker = Linker::new(&engine);
     environment.link(&mut linker)?;
-    host::check_imports(&module, &linker, |_| {
+    host::check_imports(&module, &linker, &program.limits, |_| {
         "\n  a program consists of one module: link what it needs into it".into()
     })?;
     if !host::does_something(&module) {

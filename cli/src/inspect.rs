@@ -186,6 +186,7 @@ fn print_program(out: &mut impl Write, program: &Program) -> std::io::Result<()>
         max_memory,
         max_table,
         max_stack,
+        threads,
     } = &program.limits;
     let bytes = |size: Option<usize>| Some(output::bytes(size? as u64));
     for (what, limit) in [
@@ -197,6 +198,7 @@ fn print_program(out: &mut impl Write, program: &Program) -> std::io::Result<()>
             max_table.map(|count| count.to_string()),
         ),
         ("stack", bytes(*max_stack)),
+        ("threads", threads.map(|count| count.to_string())),
     ] {
         if let Some(limit) = limit {
             writeln!(out, "  limit of {what}: {limit}")?;

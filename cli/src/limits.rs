@@ -27,15 +27,41 @@ pub struct LimitArgs {
     pub max_stack: Option<usize>,
 }
 
+#[derive(Clone, Debug, Args)]
+pub struct ThreadArgs {
+    /// Let the guest start threads (`wasi.thread-spawn`), at most N at a time
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = DEFAULT_THREADS,
+        conflicts_with = "deterministic"
+    )]
+    pub threads: Option<u32>,
+}
+
+/// What `--threads` alone means.
+const DEFAULT_THREADS: &str = "1024";
+
 impl LimitArgs {
     /// The limits.
     pub fn limits(&self) -> Limits {
         Limits {
+            threads: None,
             fuel: self.fuel,
             timeout: self.timeout.clone(),
             max_memory: self.max_memory,
             max_table: self.max_table,
             max_stack: self.max_stack,
+        }
+    }
+
+    /// The limits of a guest that may have threads.
+    pub fn with_threads(&self, threads: &ThreadArgs) -> Limits {
+        Limits {
+            threads: threads.threads,
+            ..self.limits()
         }
     }
 }

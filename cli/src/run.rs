@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use bimetal::environment::{Environment, Environments};
 use bimetal::{
-    AsContextMut, Context, Engine, Error, ErrorKind, Linker, Module, ProfilingStrategy, Result,
-    Store,
+    AsContextMut, Context, Engine, Error, ErrorKind, Instance, Linker, Module, ProfilingStrategy,
+    Result, Store,
 };
 use bimetal_runtime::grants::Grants;
 use bimetal_runtime::host::{self, Host};
+use bimetal_runtime::limits::Limits;
 
 use crate::args::{Profile, RunArgs};
 use crate::output::{self, Log};
@@ -40,7 +41,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 
     let mut linker = Linker::new(&engine);
     environment.link(&mut linker)?;
-    let limits = args.limits.limits();
+    let limits = args.limits.with_threads(&args.threads);
     let grants = Grants {
         listen: args.listen.clone(),
         deterministic: args.deterministic,
@@ -63,8 +64,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         for (name, file) in &args.preload {
             preload(&environments, &mut linker, store, name, file, log)?;
         }
-        check_imports(&module, &linker).with_context(|| cannot_link(args))?;
-        execute(args, &module, environment, &linker, store, guest_args)
+        check_imports(&module, &linker, &limits).with_context(|| cannot_link(args))?;
+        let main = |store: &mut Store<Host>, instance| {
+            execute(args, &module, environment, store, instance, guest_args)
+        };
+        host::run(&module, &mut linker, store, &limits, main).map_err(|error| match error.kind() {
+            ErrorKind::Link => error.context(cannot_link(args)),
+            _ => error,
+        })
     });
     log.say(format_args!("ran for {:.3?}", start.elapsed()));
     log.say(compiled(&module));
@@ -121,7 +128,8 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     let mut config = args.code.config();
     config.lazy(!eager);
     config.deterministic(args.deterministic);
-    args.limits.limits().configure(&mut config);
+    let limits = args.limits.with_threads(&args.threads);
+    limits.configure(&mut config);
     config.profiler(match args.profile {
         None => ProfilingStrategy::None,
         Some(Profile::Perf) => ProfilingStrategy::PerfMap,
@@ -174,16 +182,10 @@ fn execute(
     args: &RunArgs,
     module: &Module,
     environment: &dyn Environment<Host>,
-    linker: &Linker<Host>,
     store: &mut Store<Host>,
+    instance: Instance,
     guest_args: &[std::ffi::OsString],
 ) -> Result<ExitCode> {
-    let instance = linker
-        .instantiate(&mut *store, module)
-        .map_err(|error| match error.kind() {
-            ErrorKind::Link => error.context(cannot_link(args)),
-            _ => error,
-        })?;
     if let Some(name) = &args.invoke {
         environment.initialize(store.as_context_mut(), instance)?;
         let texts: Vec<String> = guest_args
@@ -203,8 +205,8 @@ fn execute(
 }
 
 /// As [`host::check_imports`], with the way out that there is here.
-fn check_imports(module: &Module, linker: &Linker<Host>) -> Result<()> {
-    host::check_imports(module, linker, |from| {
+fn check_imports(module: &Module, linker: &Linker<Host>, limits: &Limits) -> Result<()> {
+    host::check_imports(module, linker, limits, |from| {
         format!("\n  `--preload {from}=FILE` takes imports from another module's exports")
     })
 }
@@ -250,7 +252,7 @@ fn preload(
     linker.allow_shadowing(true);
     let mut own = linker.clone();
     environment.link(&mut own).with_context(what)?;
-    check_imports(&module, &own).with_context(what)?;
+    check_imports(&module, &own, &Limits::default()).with_context(what)?;
     let instance = own.instantiate(&mut *store, &module).with_context(what)?;
     environment
         .initialize(store.as_context_mut(), instance)

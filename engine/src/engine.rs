@@ -172,7 +172,8 @@ impl Engine {
         &*self.inner.allocator
     }
 
-    pub(crate) fn max_wasm_stack(&self) -> usize {
+    /// Bytes of stack that programs may use ([`Config::max_wasm_stack`]): for who makes threads.
+    pub fn max_wasm_stack(&self) -> usize {
         self.inner.config.max_wasm_stack
     }
 

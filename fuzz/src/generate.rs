@@ -1,6 +1,7 @@
 //! Modules from bytes.
 
 use arbitrary::{Result, Unstructured};
+use bimetal_wasm::body::Operator;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
 /// The name of one of the exports that [`runnable`] adds: how many function entries and loop iterations
@@ -90,7 +91,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
         relaxed_simd_enabled: false,
         shared_everything_threads_enabled: false,
         tail_call_enabled: u.ratio(1, 2)?,
-        threads_enabled: false,
+        threads_enabled: u.ratio(1, 4)?,
         wide_arithmetic_enabled: u.ratio(1, 4)?,
         max_tags: 0,
         ..defaults
@@ -127,11 +128,43 @@ pub fn runnable(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     config.table_max_size_required = true;
     // Else most programs trap before they have done anything.
     config.disallow_traps = u.ratio(4, 5)?;
+    let threads = config.threads_enabled;
     let mut module = Module::new(config, u)?;
+    if threads && may_wait(&module.to_bytes()) {
+        return Err(arbitrary::Error::IncorrectFormat);
+    }
     let global = module
         .ensure_termination(FUEL_AMOUNT)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;
     export_all(&module.to_bytes(), global).ok_or(arbitrary::Error::IncorrectFormat)
+}
+
+/// Whether a module may wait at a shared memory, for nobody.
+fn may_wait(wasm: &[u8]) -> bool {
+    let Ok(module) = bimetal_wasm::Module::new(wasm.to_vec(), &Default::default()) else {
+        return true;
+    };
+    let shared = module.memories.values().any(|ty| ty.shared);
+    let waits = |operator: &Operator<'_>| {
+        matches!(
+            operator,
+            Operator::MemoryAtomicWait32 { .. } | Operator::MemoryAtomicWait64 { .. }
+        )
+    };
+    shared
+        && module.bodies.keys().any(|body| {
+            let Ok(mut operators) = module.body_reader(body).get_operators_reader() else {
+                return true;
+            };
+            while !operators.eof() {
+                match operators.read() {
+                    Ok(operator) if waits(&operator) => return true,
+                    Ok(_) => {}
+                    Err(_) => return true,
+                }
+            }
+            false
+        })
 }
 
 /// The module with exports of all that it has, and of the global with this number as [`FUEL`].

@@ -33,6 +33,9 @@ pub struct Limits {
     pub max_table: Option<usize>,
     /// Bytes of stack.
     pub max_stack: Option<usize>,
+    /// Threads that it may start, if it may have any, at a time.
+    #[serde(default)]
+    pub threads: Option<u32>,
 }
 
 /// A time as it was written.
@@ -52,7 +55,8 @@ impl fmt::Display for Timeout {
 impl Limits {
     /// Prepares code for these limits.
     pub fn configure(&self, config: &mut Config) {
-        config.epoch_interruption(self.timeout.is_some());
+        // Threads end together: some of them are interrupted.
+        config.epoch_interruption(self.timeout.is_some() || self.threads.is_some());
         config.consume_fuel(self.fuel.is_some());
         if let Some(bytes) = self.max_stack {
             config.max_wasm_stack(bytes);
@@ -71,6 +75,18 @@ impl Limits {
         limits.build()
     }
 
+    /// Bounds a store, which a thread of the guest will run in.
+    ///
+    /// # Errors
+    /// If its code was not made for that.
+    pub fn set(&self, store: &mut Store<Host>) -> Result<()> {
+        store.limiter(|host| &mut host.limits);
+        match self.fuel {
+            Some(fuel) => store.set_fuel(fuel),
+            None => Ok(()),
+        }
+    }
+
     /// Runs a guest within the limits.
     ///
     /// # Errors
@@ -80,10 +96,7 @@ impl Limits {
         store: &mut Store<Host>,
         run: impl FnOnce(&mut Store<Host>) -> Result<ExitCode>,
     ) -> Result<ExitCode> {
-        store.limiter(|host| &mut host.limits);
-        if let Some(fuel) = self.fuel {
-            store.set_fuel(fuel)?;
-        }
+        self.set(store)?;
         let Some(timeout) = &self.timeout else {
             return run(store);
         };

@@ -103,10 +103,17 @@ pub fn run_own(
         },
     );
     program.limits.within(&mut store, |store| {
-        host::check_imports(&module, &linker, |_| String::new())?;
-        let instance = linker.instantiate(&mut *store, &module)?;
-        let code = host::start(environment, store, instance, &module)?;
-        code.ok_or_else(|| Error::msg(format!("`{}` has nothing to run", program.name)))
+        host::check_imports(&module, &linker, &program.limits, |_| String::new())?;
+        host::run(
+            &module,
+            &mut linker,
+            store,
+            &program.limits,
+            |store, instance| {
+                let code = host::start(environment, store, instance, &module)?;
+                code.ok_or_else(|| Error::msg(format!("`{}` has nothing to run", program.name)))
+            },
+        )
     })
 }
 

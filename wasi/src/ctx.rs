@@ -4,36 +4,88 @@ use crate::core::{
     Clock, Dir, DirPerms, FilePerms, Host, Input, Listener, Output, Preopen, Random,
 };
 use crate::p1::Descriptors;
+use crate::shared::SharedCtx;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What one guest program may see and touch, and what it has open.
 ///
-/// Made by [`WasiCtxBuilder`]; an embedder keeps it in its store's data.
+/// Made by [`WasiCtxBuilder`]; an embedder keeps it in its store's data. The threads of a guest, each
+/// in a store of its own, [share](WasiCtx::share) what is in it.
 #[derive(Debug)]
 pub struct WasiCtx {
     pub(crate) host: Host,
     pub(crate) fds: Descriptors,
+    /// What can be read when a call that waits shall not wait any more.
+    pub(crate) end: Option<Arc<OwnedFd>>,
+    /// Where all of this is, if it is shared.
+    pub(crate) shared: Option<Arc<SharedCtx>>,
 }
 
 impl WasiCtx {
-    /// What the guest was given.
-    pub fn host(&self) -> &Host {
-        &self.host
+    pub(crate) fn of(host: Host, fds: Descriptors) -> WasiCtx {
+        WasiCtx {
+            host,
+            fds,
+            end: None,
+            shared: None,
+        }
+    }
+
+    /// The same context for another thread of the guest, with the same open files. From then on calls
+    /// of several threads take turns, but for those that wait: reading, writing, accepting, polling.
+    ///
+    /// ```
+    /// use bimetal_wasi::WasiCtxBuilder;
+    ///
+    /// let mut first = WasiCtxBuilder::new().build();
+    /// let second = first.share()?;
+    /// # drop(second);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the system has no descriptor left, by which threads that wait are told to end.
+    pub fn share(&mut self) -> io::Result<WasiCtx> {
+        let shared = match &self.shared {
+            Some(shared) => shared.clone(),
+            None => {
+                let end = SharedCtx::end_of_waiting()?;
+                let host = std::mem::take(&mut self.host);
+                let own = WasiCtx::of(host, std::mem::take(&mut self.fds));
+                let shared = Arc::new(SharedCtx::new(own, end));
+                self.shared = Some(shared.clone());
+                shared
+            }
+        };
+        Ok(WasiCtx {
+            host: Host::default(),
+            fds: Descriptors::default(),
+            end: None,
+            shared: Some(shared),
+        })
+    }
+
+    fn with_descriptors<R>(&self, f: impl FnOnce(&Descriptors) -> R) -> R {
+        match &self.shared {
+            Some(shared) => f(&shared.lock().fds),
+            None => f(&self.fds),
+        }
     }
 
     /// The preview-1 descriptor numbers of the listeners, in the order in which they were given.
     /// They follow the preopened directories, because C libraries scan for directories from 3 up
     /// to the first number that is none. Valid until the guest closes or renumbers them.
     pub fn listener_fds(&self) -> Vec<u32> {
-        self.fds.listeners()
+        self.with_descriptors(Descriptors::listeners)
     }
 
     /// The preview-1 descriptor numbers of what the guest has opened and not closed: files,
     /// directories, connections. What it was given is not among them.
     pub fn opened_fds(&self) -> Vec<u32> {
-        self.fds.opened()
+        self.with_descriptors(Descriptors::opened)
     }
 }
 
@@ -198,13 +250,13 @@ impl WasiCtxBuilder {
 
     /// Replaces the clock of the time of day.
     pub fn wall_clock(&mut self, clock: impl Clock + 'static) -> &mut Self {
-        self.host.clocks.wall = Box::new(clock);
+        self.host.clocks.wall = Arc::new(clock);
         self
     }
 
     /// Replaces the clock for measuring and waiting.
     pub fn monotonic_clock(&mut self, clock: impl Clock + 'static) -> &mut Self {
-        self.host.clocks.monotonic = Box::new(clock);
+        self.host.clocks.monotonic = Arc::new(clock);
         self
     }
 
@@ -218,7 +270,7 @@ impl WasiCtxBuilder {
     pub fn build(&mut self) -> WasiCtx {
         let WasiCtxBuilder { host, listeners } = std::mem::take(self);
         let fds = Descriptors::new(&host, listeners);
-        WasiCtx { host, fds }
+        WasiCtx::of(host, fds)
     }
 }
 

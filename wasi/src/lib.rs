@@ -50,6 +50,8 @@
 pub mod core;
 mod ctx;
 pub mod p1;
+mod shared;
+pub mod threads;
 
 pub use crate::core::{
     Clock, DeterministicRandom, DirPerms, FilePerms, HostClock, HostRandom, Input, InputStream,

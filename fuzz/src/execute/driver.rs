@@ -248,6 +248,18 @@ fn see_all(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Result<(), 
                 }
                 format!("memory of {size} pages, {hash:016x}")
             }
+            Extern::SharedMemory(memory) => {
+                let size = memory.size();
+                let bytes = contents(memory);
+                if size << 16 != bytes.len() as u64 {
+                    return Err(format!(
+                        "a shared memory of {size} pages has {} bytes",
+                        bytes.len()
+                    ));
+                }
+                let hash = digest(&bytes);
+                format!("shared memory of {size} pages, {hash:016x}")
+            }
             Extern::Table(table) => {
                 let mut elements = String::new();
                 for i in 0..table.size(&*store) {
@@ -354,6 +366,9 @@ fn make_import(store: &mut Store<Host>, index: usize, ty: &ExternType) -> Result
         ExternType::Table(ty) => {
             let init = Ref::null(ty.element().heap_type());
             Extern::Table(Table::new(store, ty.clone(), init)?)
+        }
+        ExternType::Memory(ty) if ty.is_shared() => {
+            Extern::SharedMemory(SharedMemory::new(store.engine(), ty.clone())?)
         }
         ExternType::Memory(ty) => Extern::Memory(Memory::new(store, ty.clone())?),
         ExternType::Tag(_) => return Err(Error::msg("a tag")),

@@ -7,8 +7,8 @@ use std::task::Poll;
 use bimetal::middleware::InstructionCounter;
 use bimetal::{
     AsContextMut, Caller, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Instance, Memory, Module, Ref, Result, Store, StoreContextMut, Table, Trap,
-    Val, ValType,
+    Global, HeapType, Instance, Memory, Module, Ref, Result, SharedMemory, Store, StoreContextMut,
+    Table, Trap, Val, ValType,
 };
 
 use super::OVERFLOW;
@@ -20,6 +20,13 @@ use driver::{Host, wait};
 
 fn extern_number<T: 'static>(store: StoreContextMut<'_, T>, value: &ExternRef) -> Option<u64> {
     value.data(&store).ok()?.downcast_ref().copied()
+}
+
+fn contents(memory: &SharedMemory) -> Vec<u8> {
+    let mut bytes = vec![0; memory.data_size()];
+    // Memories do not shrink.
+    let _ = memory.read(0, &mut bytes);
+    bytes
 }
 
 fn instantiate(store: &mut Store<Host>, module: &Module, imports: &[Extern]) -> Result<Instance> {

@@ -5,7 +5,7 @@
 
 use wasmtime::{
     AsContextMut, Caller, Config, Engine, Error, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Instance, Memory, Module, OptLevel, Ref, Result, Rooted, Store,
+    Global, HeapType, Instance, Memory, Module, OptLevel, Ref, Result, Rooted, SharedMemory, Store,
     StoreContextMut, Table, Trap, Val, ValType,
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn engine() -> Result<Engine, String> {
         .cranelift_opt_level(OptLevel::None)
         .cranelift_nan_canonicalization(true)
         .memory_init_cow(false)
+        .shared_memory(true)
         .generate_address_map(false)
         .wasm_backtrace_max_frames(None);
     Engine::new(&config).map_err(|error| format!("{error:#}"))
@@ -36,6 +37,13 @@ fn extern_number<T: 'static>(
     value: &Rooted<ExternRef>,
 ) -> Option<u64> {
     value.data(&store).ok()??.downcast_ref().copied()
+}
+
+#[allow(unsafe_code, reason = "the peer gives cells only")]
+fn contents(memory: &SharedMemory) -> Vec<u8> {
+    let cells = memory.data().iter();
+    // SAFETY: no wasm is running, and there is one thread.
+    cells.map(|cell| unsafe { *cell.get() }).collect()
 }
 
 fn instantiate(store: &mut Store<Host>, module: &Module, imports: &[Extern]) -> Result<Instance> {
@@ -80,6 +88,8 @@ fn failure(error: &Error) -> Result<String, String> {
         Trap::IntegerOverflow => "integer overflow",
         Trap::BadConversionToInteger => "invalid conversion to integer",
         Trap::StackOverflow => OVERFLOW,
+        Trap::HeapMisaligned => "unaligned atomic",
+        Trap::AtomicWaitNonShared => "expected shared memory",
         Trap::BadSignature => "indirect call type mismatch",
         other => return Err(format!("the peer fails: {other}")),
     };

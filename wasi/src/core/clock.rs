@@ -117,19 +117,19 @@ fn to_duration(t: rustix::time::Timespec) -> Duration {
 }
 
 /// The clocks of one guest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Clocks {
     /// The time of day.
-    pub wall: Box<dyn Clock>,
+    pub wall: Arc<dyn Clock>,
     /// For measuring and waiting.
-    pub monotonic: Box<dyn Clock>,
+    pub monotonic: Arc<dyn Clock>,
 }
 
 impl Default for Clocks {
     fn default() -> Clocks {
         Clocks {
-            wall: Box::new(HostClock::Realtime),
-            monotonic: Box::new(HostClock::Monotonic),
+            wall: Arc::new(HostClock::Realtime),
+            monotonic: Arc::new(HostClock::Monotonic),
         }
     }
 }

@@ -13,6 +13,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Timestamps};
 use std::io::{IoSlice, IoSliceMut, IsTerminal};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 pub use rustix::fs::Advice;
 
@@ -55,10 +56,10 @@ pub(super) fn set_status_flags(
     Ok(rustix::fs::fcntl_setfl(fd, flags)?)
 }
 
-/// An open file, FIFO or device.
-#[derive(Debug)]
+/// An open file, FIFO or device. Clones are the same open file.
+#[derive(Clone, Debug)]
 pub struct File {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     file_type: FileType,
     flags: StatusFlags,
     readable: bool,
@@ -76,7 +77,7 @@ impl File {
         perms: FilePerms,
     ) -> File {
         File {
-            fd,
+            fd: Arc::new(fd),
             file_type,
             flags,
             readable,

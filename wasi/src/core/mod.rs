@@ -29,6 +29,7 @@ pub use file::{Advice, File, StatusFlags};
 pub use host::{Host, Preopen};
 pub use pipe::{MemoryInputPipe, MemoryOutputPipe};
 pub use poll::{Interest, Readiness, bytes_waiting, wait};
+pub(crate) use poll::{is_ready, wait_or_end};
 pub use random::{DeterministicRandom, HostRandom, Random};
 pub use readdir::{DirStream, Entry};
 pub use socket::{Connection, Listener, Received, Shutdown};

@@ -73,8 +73,19 @@ pub fn bytes_waiting(fd: BorrowedFd<'_>) -> u64 {
     rustix::io::ioctl_fionread(fd).unwrap_or(0)
 }
 
+/// Waits until an operation on `fd` goes through at once, or `end` can be read: whether it is the
+/// former.
+pub(crate) fn wait_or_end(
+    fd: BorrowedFd<'_>,
+    interest: Interest,
+    end: BorrowedFd<'_>,
+) -> Result<bool> {
+    let ready = wait(&[(fd, interest), (end, Interest::Read)], None)?;
+    Ok(!ready[1].ready)
+}
+
 /// Whether an operation on `fd` would go through at once.
-pub(super) fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> Result<bool> {
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> Result<bool> {
     Ok(wait(&[(fd, interest)], Some(Duration::ZERO))?[0].ready)
 }
 

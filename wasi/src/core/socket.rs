@@ -13,6 +13,7 @@ use rustix::net::{
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 pub use rustix::net::Shutdown;
 
@@ -26,10 +27,10 @@ fn set_flags(fd: BorrowedFd<'_>, current: &mut StatusFlags, new: StatusFlags) ->
     Ok(())
 }
 
-/// A socket that accepts connections.
-#[derive(Debug)]
+/// A socket that accepts connections. Clones are the same socket; their modes are their own.
+#[derive(Clone, Debug)]
 pub struct Listener {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     flags: StatusFlags,
 }
 
@@ -45,6 +46,7 @@ impl Listener {
         } else {
             StatusFlags::empty()
         };
+        let fd = Arc::new(fd);
         Listener { fd, flags }
     }
 
@@ -56,11 +58,11 @@ impl Listener {
         let mut socket_flags = SocketFlags::CLOEXEC;
         socket_flags.set(SocketFlags::NONBLOCK, !flags.is_empty());
         let accept = || accept_with(&self.fd, socket_flags);
-        let fd = if self.flags.is_empty() {
+        let fd = Arc::new(if self.flags.is_empty() {
             blocking(self.fd(), Interest::Read, accept)?
         } else {
             retry_on_intr(accept)?
-        };
+        });
         Ok(Connection { fd, flags })
     }
 
@@ -85,10 +87,10 @@ impl Listener {
     }
 }
 
-/// A connected stream socket.
-#[derive(Debug)]
+/// A connected stream socket. Clones are the same socket; their modes are their own.
+#[derive(Clone, Debug)]
 pub struct Connection {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     flags: StatusFlags,
 }
 

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Handles from 0 up, each with a `T`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table<T> {
     slots: Vec<Option<T>>,
     /// Exactly the numbers below `slots.len()` that are free.

@@ -11,7 +11,7 @@ use crate::core::{
 };
 use std::os::fd::BorrowedFd;
 
-/// An open directory with what preview 1 keeps about it.
+/// An open directory with what preview 1 keeps about it. A clone is not listed anywhere.
 #[derive(Debug)]
 pub(super) struct OpenDir {
     pub dir: Dir,
@@ -21,8 +21,18 @@ pub(super) struct OpenDir {
     pub listing: Option<DirStream>,
 }
 
+impl Clone for OpenDir {
+    fn clone(&self) -> OpenDir {
+        OpenDir {
+            dir: self.dir.clone(),
+            preopen: self.preopen.clone(),
+            listing: None,
+        }
+    }
+}
+
 /// What a descriptor leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     Input { stream: Input, nonblock: bool },
     Output { stream: Output, nonblock: bool },
@@ -32,8 +42,8 @@ pub(super) enum Kind {
     Connection(Connection),
 }
 
-/// One entry of the table.
-#[derive(Debug)]
+/// One entry of the table. Clones lead to the same, with modes and rights as they are now.
+#[derive(Clone, Debug)]
 pub(super) struct Descriptor {
     pub kind: Kind,
     /// The rights that make sense for `kind`, whatever was given up since.
@@ -224,9 +234,11 @@ impl Descriptor {
 }
 
 /// A guest's table of descriptors.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Descriptors {
     table: Table<Descriptor>,
+    /// The only one that there is, with its number, if this is for one call.
+    only: Option<(u32, Descriptor)>,
 }
 
 impl Descriptors {
@@ -257,11 +269,34 @@ impl Descriptors {
             // There are fewer than 2^31 of them: each took the embedder a call.
             let _ = table.insert(Descriptor::new(kind));
         }
-        Descriptors { table }
+        Descriptors { table, only: None }
+    }
+
+    /// A table of one descriptor, for a call that shall not keep others from using this one.
+    pub(crate) fn only(&self, fd: u32) -> Descriptors {
+        let descriptor = self.table.get(fd).cloned();
+        Descriptors {
+            table: Table::default(),
+            only: descriptor.map(|descriptor| (fd, descriptor)),
+        }
+    }
+
+    /// What to wait on before an operation on a descriptor, if it may have to wait.
+    pub(crate) fn waits(&self, fd: u32, interest: Interest) -> Option<BorrowedFd<'_>> {
+        let descriptor = self.get(fd).ok()?;
+        let waits = !descriptor.flags().contains(FdFlags::NONBLOCK)
+            && !matches!(
+                descriptor.file_type(),
+                FileType::RegularFile | FileType::BlockDevice
+            );
+        descriptor.waits_on(interest).filter(|_| waits)
     }
 
     pub(super) fn get(&self, fd: u32) -> Result<&Descriptor> {
-        self.table.get(fd).ok_or(Errno::Badf)
+        match &self.only {
+            Some((only, descriptor)) if *only == fd => Ok(descriptor),
+            _ => self.table.get(fd).ok_or(Errno::Badf),
+        }
     }
 
     pub(super) fn get_mut(&mut self, fd: u32) -> Result<&mut Descriptor> {

@@ -19,28 +19,30 @@ pub fn fd_readdir(
 ) -> Result<()> {
     mem.check(bufused, 4)?;
     let open = ctx.fds.get_mut(fd)?.dir_mut(Rights::FD_READDIR)?;
-    let mut room = mem.slice_mut(buf, buf_len)?;
-    let listing = match &mut open.listing {
-        Some(listing) => listing,
-        none => none.insert(DirStream::open(&open.dir)?),
-    };
-    listing.seek(cookie)?;
-    while !room.is_empty() {
-        let Some(entry) = listing.peek()? else { break };
-        let (head, name) = (dirent(entry), entry.name.as_bytes());
-        let whole = DIRENT_SIZE + name.len() <= room.len();
-        for part in [&head[..], name] {
-            let n = part.len().min(room.len());
-            let (now, later) = room.split_at_mut(n);
-            now.copy_from_slice(&part[..n]);
-            room = later;
+    let used = mem.fill_with(buf, buf_len, |mut room| {
+        let size = room.len();
+        let listing = match &mut open.listing {
+            Some(listing) => listing,
+            none => none.insert(DirStream::open(&open.dir)?),
+        };
+        listing.seek(cookie)?;
+        while !room.is_empty() {
+            let Some(entry) = listing.peek()? else { break };
+            let (head, name) = (dirent(entry), entry.name.as_bytes());
+            let whole = DIRENT_SIZE + name.len() <= room.len();
+            for part in [&head[..], name] {
+                let n = part.len().min(room.len());
+                let (now, later) = room.split_at_mut(n);
+                now.copy_from_slice(&part[..n]);
+                room = later;
+            }
+            if whole {
+                listing.accept();
+            }
         }
-        if whole {
-            listing.accept();
-        }
-    }
-    let used = buf_len - room.len() as u32;
-    mem.write_u32(bufused, used)
+        Ok(size - room.len())
+    })?;
+    mem.write_u32(bufused, used as u32)
 }
 
 fn preopen_name(ctx: &WasiCtx, fd: u32) -> Result<&str> {

@@ -27,15 +27,15 @@ pub fn fd_read(
     let descriptor = ctx.fds.get(fd)?;
     descriptor.require(Rights::FD_READ)?;
     mem.check(nread, 4)?;
-    let mut bufs = mem.scatter(iovs, iovs_len)?;
-    let n = match &descriptor.kind {
-        Kind::Input { stream, nonblock } => stream.read(&mut bufs, *nonblock)?,
-        Kind::File(file) => file.read(&mut bufs)?,
-        Kind::Connection(connection) => connection.receive(&mut bufs, false, false)?.bytes,
-        Kind::Listener(_) => return Err(Errno::Notconn),
-        Kind::Output { .. } | Kind::Dir(_) => return Err(Errno::Badf),
-    };
-    drop(bufs);
+    let n = mem.read_into(iovs, iovs_len, |bufs| {
+        Ok(match &descriptor.kind {
+            Kind::Input { stream, nonblock } => stream.read(bufs, *nonblock)?,
+            Kind::File(file) => file.read(bufs)?,
+            Kind::Connection(connection) => connection.receive(bufs, false, false)?.bytes,
+            Kind::Listener(_) => return Err(Errno::Notconn),
+            Kind::Output { .. } | Kind::Dir(_) => return Err(Errno::Badf),
+        })
+    })?;
     store(mem, nread, n)
 }
 
@@ -51,15 +51,15 @@ pub fn fd_write(
     let descriptor = ctx.fds.get(fd)?;
     descriptor.require(Rights::FD_WRITE)?;
     mem.check(nwritten, 4)?;
-    let bufs = mem.gather(iovs, iovs_len)?;
-    let n = match &descriptor.kind {
-        Kind::Output { stream, nonblock } => stream.write(&bufs, *nonblock)?,
-        Kind::File(file) => file.write(&bufs)?,
-        Kind::Connection(connection) => connection.send(&bufs)?,
-        Kind::Listener(_) => return Err(Errno::Notconn),
-        Kind::Input { .. } | Kind::Dir(_) => return Err(Errno::Badf),
-    };
-    drop(bufs);
+    let n = mem.write_from(iovs, iovs_len, |bufs| {
+        Ok(match &descriptor.kind {
+            Kind::Output { stream, nonblock } => stream.write(bufs, *nonblock)?,
+            Kind::File(file) => file.write(bufs)?,
+            Kind::Connection(connection) => connection.send(bufs)?,
+            Kind::Listener(_) => return Err(Errno::Notconn),
+            Kind::Input { .. } | Kind::Dir(_) => return Err(Errno::Badf),
+        })
+    })?;
     store(mem, nwritten, n)
 }
 
@@ -86,13 +86,13 @@ pub fn fd_pread(
     check_position(descriptor)?;
     descriptor.require(Rights::FD_READ | Rights::FD_SEEK)?;
     mem.check(nread, 4)?;
-    let mut bufs = mem.scatter(iovs, iovs_len)?;
-    let n = match &descriptor.kind {
-        Kind::Input { stream, .. } => stream.read_at(&mut bufs, offset)?,
-        Kind::File(file) => file.read_at(&mut bufs, offset)?,
-        _ => return Err(Errno::Spipe),
-    };
-    drop(bufs);
+    let n = mem.read_into(iovs, iovs_len, |bufs| {
+        Ok(match &descriptor.kind {
+            Kind::Input { stream, .. } => stream.read_at(bufs, offset)?,
+            Kind::File(file) => file.read_at(bufs, offset)?,
+            _ => return Err(Errno::Spipe),
+        })
+    })?;
     store(mem, nread, n)
 }
 
@@ -110,13 +110,13 @@ pub fn fd_pwrite(
     check_position(descriptor)?;
     descriptor.require(Rights::FD_WRITE | Rights::FD_SEEK)?;
     mem.check(nwritten, 4)?;
-    let bufs = mem.gather(iovs, iovs_len)?;
-    let n = match &descriptor.kind {
-        Kind::Output { stream, .. } => stream.write_at(&bufs, offset)?,
-        Kind::File(file) => file.write_at(&bufs, offset)?,
-        _ => return Err(Errno::Spipe),
-    };
-    drop(bufs);
+    let n = mem.write_from(iovs, iovs_len, |bufs| {
+        Ok(match &descriptor.kind {
+            Kind::Output { stream, .. } => stream.write_at(bufs, offset)?,
+            Kind::File(file) => file.write_at(bufs, offset)?,
+            _ => return Err(Errno::Spipe),
+        })
+    })?;
     store(mem, nwritten, n)
 }
 

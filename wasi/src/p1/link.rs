@@ -10,7 +10,8 @@ use super::table::{common_functions, new_functions};
 use super::{GuestMemory, unstable};
 use crate::WasiCtx;
 use crate::p1 as preview1;
-use bimetal::{Caller, Linker};
+use crate::shared::Access;
+use bimetal::{Caller, Linker, Trap};
 use std::fmt::Debug;
 
 /// Defines all of preview 1 in `linker`, under its module name `wasi_snapshot_preview1` and, with
@@ -30,8 +31,21 @@ pub fn add_to_linker<T: 'static>(
                 $module,
                 stringify!($name),
                 move |mut caller: Caller<'_, T> $(, $param: $type)*| -> bimetal::Result<i32> {
+                    let fd = [$($param as u32),*].first().copied().unwrap_or_default();
                     let (mut mem, ctx) = guest(&mut caller, get);
-                    let result = $snapshot::$name(ctx, &mut mem $(, $param)*);
+                    let result = match ctx.shared.clone() {
+                        None => $snapshot::$name(ctx, &mut mem $(, $param)*),
+                        Some(shared) => {
+                            let access = Access::of(stringify!($name));
+                            let result = shared.call(access, fd, &mut mem, |ctx, mem| {
+                                $snapshot::$name(ctx, mem $(, $param)*)
+                            });
+                            if shared.has_ended() {
+                                return Err(Trap::Interrupt.into());
+                            }
+                            result
+                        }
+                    };
                     Ok(errno(stringify!($name), &($($param,)*), result))
                 },
             )?;
@@ -53,11 +67,15 @@ fn guest<'a, T: 'static>(
     caller: &'a mut Caller<'_, T>,
     get: impl Fn(&mut T) -> &mut WasiCtx,
 ) -> (GuestMemory<'a>, &'a mut WasiCtx) {
-    let (bytes, data) = match caller.memory() {
-        Some(memory) => memory.data_and_store_mut(caller),
-        None => (&mut [][..], caller.data_mut()),
+    if let Some(memory) = caller.memory() {
+        let (bytes, data) = memory.data_and_store_mut(caller);
+        return (GuestMemory::new(bytes), get(data));
+    }
+    let memory = match caller.shared_memory() {
+        Some(memory) => GuestMemory::shared(memory),
+        None => GuestMemory::new(&mut []),
     };
-    (GuestMemory::new(bytes), get(data))
+    (memory, get(caller.data_mut()))
 }
 
 /// The number that the guest gets. Whoever wants to see what a guest does, as with a tracer of

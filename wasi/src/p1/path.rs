@@ -63,7 +63,7 @@ pub fn path_open(
         write: base.contains(Rights::FD_WRITE) && !directory,
         flags: fdflags.into(),
     };
-    let opened = dir.open(mem.str(path, path_len)?, &request)?;
+    let opened = dir.open(&mem.str(path, path_len)?, &request)?;
     let new = ctx
         .fds
         .insert(Descriptor::inherited(opened.into(), inheriting))?;
@@ -79,7 +79,7 @@ pub fn path_create_directory(
     path_len: u32,
 ) -> Result<()> {
     let dir = ctx.fds.dir(fd, Rights::PATH_CREATE_DIRECTORY)?;
-    Ok(dir.create_dir(mem.str(path, path_len)?)?)
+    Ok(dir.create_dir(&mem.str(path, path_len)?)?)
 }
 
 /// Removes an empty directory.
@@ -91,7 +91,7 @@ pub fn path_remove_directory(
     path_len: u32,
 ) -> Result<()> {
     let dir = ctx.fds.dir(fd, Rights::PATH_REMOVE_DIRECTORY)?;
-    Ok(dir.remove_dir(mem.str(path, path_len)?)?)
+    Ok(dir.remove_dir(&mem.str(path, path_len)?)?)
 }
 
 /// Removes anything but a directory.
@@ -103,7 +103,7 @@ pub fn path_unlink_file(
     path_len: u32,
 ) -> Result<()> {
     let dir = ctx.fds.dir(fd, Rights::PATH_UNLINK_FILE)?;
-    Ok(dir.remove_file(mem.str(path, path_len)?)?)
+    Ok(dir.remove_file(&mem.str(path, path_len)?)?)
 }
 
 pub(super) fn filestat_get_in(
@@ -115,7 +115,7 @@ pub(super) fn filestat_get_in(
 ) -> Result<()> {
     let follow = follow(lookup)?;
     let dir = ctx.fds.dir(fd, Rights::PATH_FILESTAT_GET)?;
-    let stat = dir.stat(mem.str(path, path_len)?, follow)?;
+    let stat = dir.stat(&mem.str(path, path_len)?, follow)?;
     write_filestat(mem, buf, &stat, snapshot)
 }
 
@@ -148,7 +148,7 @@ pub fn path_filestat_set_times(
     let follow = follow(lookup)?;
     let [atim, mtim] = flags::<FstFlags>(fst_flags)?.times(atim, mtim, own_now(ctx))?;
     let dir = ctx.fds.dir(fd, Rights::PATH_FILESTAT_SET_TIMES)?;
-    Ok(dir.set_times(mem.str(path, path_len)?, follow, atim, mtim)?)
+    Ok(dir.set_times(&mem.str(path, path_len)?, follow, atim, mtim)?)
 }
 
 /// Gives a file a second name. Following a symbolic link first is not supported
@@ -172,8 +172,8 @@ pub fn path_link(
     let old_dir = ctx.fds.dir(old_fd, Rights::PATH_LINK_SOURCE)?;
     let new_dir = ctx.fds.dir(new_fd, Rights::PATH_LINK_TARGET)?;
     let (from, to) = (
-        mem.str(old_path, old_path_len)?,
-        mem.str(new_path, new_path_len)?,
+        &mem.str(old_path, old_path_len)?,
+        &mem.str(new_path, new_path_len)?,
     );
     Ok(old_dir.hard_link(from, new_dir, to)?)
 }
@@ -193,8 +193,8 @@ pub fn path_rename(
     let old_dir = ctx.fds.dir(fd, Rights::PATH_RENAME_SOURCE)?;
     let new_dir = ctx.fds.dir(new_fd, Rights::PATH_RENAME_TARGET)?;
     let (from, to) = (
-        mem.str(old_path, old_path_len)?,
-        mem.str(new_path, new_path_len)?,
+        &mem.str(old_path, old_path_len)?,
+        &mem.str(new_path, new_path_len)?,
     );
     Ok(old_dir.rename(from, new_dir, to)?)
 }
@@ -211,8 +211,8 @@ pub fn path_symlink(
 ) -> Result<()> {
     let dir = ctx.fds.dir(fd, Rights::PATH_SYMLINK)?;
     let (contents, path) = (
-        mem.str(old_path, old_path_len)?,
-        mem.str(new_path, new_path_len)?,
+        &mem.str(old_path, old_path_len)?,
+        &mem.str(new_path, new_path_len)?,
     );
     Ok(dir.symlink(contents, path)?)
 }
@@ -232,7 +232,7 @@ pub fn path_readlink(
     mem.check(bufused, 4)?;
     mem.check(buf, buf_len as usize)?;
     let dir = ctx.fds.dir(fd, Rights::PATH_READLINK)?;
-    let contents = dir.read_link(mem.str(path, path_len)?)?;
+    let contents = dir.read_link(&mem.str(path, path_len)?)?;
     let contents = contents.as_os_str().as_bytes();
     let n = contents.len().min(buf_len as usize);
     mem.write(buf, &contents[..n])?;

@@ -12,8 +12,8 @@ use super::layout::{
 use super::types::{Rights, SubClockFlags};
 use super::{Errno, GuestMemory, Result};
 use crate::WasiCtx;
-use crate::core::{Interest, LogicalClock, bytes_waiting, wait};
-use std::os::fd::BorrowedFd;
+use crate::core::{Interest, LogicalClock, Readiness, bytes_waiting, wait};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// More subscriptions than a process can have descriptors make no sense and would only cost the
@@ -99,6 +99,8 @@ pub(super) fn poll_in(
 
     let ctx = &*ctx;
     let mut waits = Vec::new();
+    // All threads are to end: what has happened then does not matter.
+    let end = ctx.end.as_ref();
     let mut states: Vec<State> = subscriptions
         .iter()
         .map(|s| {
@@ -114,9 +116,14 @@ pub(super) fn poll_in(
         })
         .collect();
 
+    let own = waits.len();
+    waits.extend(end.map(|end| (end.as_fd(), Interest::Read)));
     let mut events = Vec::new();
     while events.is_empty() {
-        collect(ctx, &subscriptions, &mut states, &waits, &mut events)?;
+        let ready = collect(ctx, &subscriptions, &mut states, &waits, &mut events)?;
+        if ready.get(own).is_some_and(|end| end.ready) {
+            return Err(Errno::Intr);
+        }
     }
     for (i, event) in (0..).zip(&events) {
         write_event(mem, output + i * EVENT_SIZE, event)?;
@@ -124,7 +131,8 @@ pub(super) fn poll_in(
     mem.write_u32(nevents, events.len() as u32)
 }
 
-/// Waits once and collects what has happened, in the order of the subscriptions. Nothing, if the
+/// Waits once and collects what has happened, in the order of the subscriptions; what of `waits` is
+/// ready, if that was asked. Nothing, if the
 /// host's idea of a duration and a clock that is being adjusted differ; then once more.
 fn collect(
     ctx: &WasiCtx,
@@ -132,7 +140,7 @@ fn collect(
     states: &mut [State],
     waits: &[(BorrowedFd<'_>, Interest)],
     events: &mut Vec<Event>,
-) -> Result<()> {
+) -> Result<Vec<Readiness>> {
     let done = states.iter().any(|s| matches!(s, State::Done { .. }));
     let deadline = states
         .iter()
@@ -211,7 +219,7 @@ fn collect(
         }
         events.push(event);
     }
-    Ok(())
+    Ok(ready)
 }
 
 /// Waits until at least one of the subscriptions has happened, and stores what has.

@@ -43,6 +43,9 @@ pub fn sched_yield(_ctx: &mut WasiCtx, _mem: &mut GuestMemory<'_>) -> Result<()>
     Ok(())
 }
 
+/// How many random bytes are asked for at a time; a multiple of what sources make at once.
+const CHUNK: u32 = 1 << 16;
+
 /// Fills a buffer with random bytes.
 pub fn random_get(
     ctx: &mut WasiCtx,
@@ -50,5 +53,15 @@ pub fn random_get(
     buf: u32,
     buf_len: u32,
 ) -> Result<()> {
-    Ok(ctx.host.random.fill(mem.slice_mut(buf, buf_len)?)?)
+    mem.check(buf, buf_len as usize)?;
+    let mut done = 0;
+    while done < buf_len {
+        let len = (buf_len - done).min(CHUNK);
+        mem.fill_with(buf + done, len, |bytes| {
+            ctx.host.random.fill(bytes)?;
+            Ok(bytes.len())
+        })?;
+        done += len;
+    }
+    Ok(())
 }

@@ -45,9 +45,14 @@ pub fn sock_recv(
     mem.check(ro_flags, 2)?;
     let peek = ri_flags.contains(RiFlags::RECV_PEEK);
     let wait_all = ri_flags.contains(RiFlags::RECV_WAITALL);
-    let received = connection.receive(&mut mem.scatter(ri_data, ri_data_len)?, peek, wait_all)?;
-    mem.write_u32(ro_datalen, received.bytes as u32)?;
-    mem.write_u16(ro_flags, u16::from(received.truncated))
+    let mut truncated = false;
+    let n = mem.read_into(ri_data, ri_data_len, |bufs| {
+        let received = connection.receive(bufs, peek, wait_all)?;
+        truncated = received.truncated;
+        Ok(received.bytes)
+    })?;
+    mem.write_u32(ro_datalen, n as u32)?;
+    mem.write_u16(ro_flags, u16::from(truncated))
 }
 
 /// Sends, and stores how many bytes went.
@@ -65,7 +70,7 @@ pub fn sock_send(
         return Err(Errno::Inval);
     }
     mem.check(so_datalen, 4)?;
-    let n = connection.send(&mem.gather(si_data, si_data_len)?)?;
+    let n = mem.write_from(si_data, si_data_len, |bufs| Ok(connection.send(bufs)?))?;
     mem.write_u32(so_datalen, n as u32)
 }
 

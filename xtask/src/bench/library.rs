@@ -1,5 +1,6 @@
 //! What is measured with the runtimes as libraries, in one process for all: calls between host and
-//! wasm (`bench/src/bin/calls`), and making instances (`bench/src/bin/instances`).
+//! wasm (`bench/src/bin/calls`), making instances (`bench/src/bin/instances`), and threads
+//! (`bench/src/bin/threads`).
 
 use std::env;
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
 //! Races: the guest programs of `bench/guests`, compiling large real modules, and cold starts, each
 //! run by bimetal, natively, and by the peers that are on PATH; the guest programs with and without
-//! checks for deadlines and fuel; and calls between host and wasm, and making instances, which programs
+//! checks for deadlines and fuel; and calls between host and wasm, making instances, and threads, which programs
 //! of `bench` race in one process each.
 //!
 //! Everybody runs in every round, one after the other, so that a busy machine is busy for all; the
@@ -39,8 +39,9 @@ pub(crate) struct Args {
     /// What to race: run (guest programs), compile (large modules), start (cold starts), restart
     /// (second starts, from the cache or what was compiled before; executables, where there is a
     /// runtime), rebuild (one function of a large module changed), checks (guest programs with
-    /// deadlines and fuel), calls (between host and wasm) and instances (made and dropped), these two
-    /// with Wasmtime as a library if it is among the peers; gc (programs on collected objects)
+    /// deadlines and fuel), calls (between host and wasm), instances (made and dropped) and threads
+    /// (that share a memory), these three with Wasmtime as a library if it is among the peers; gc
+    /// (programs on collected objects)
     #[arg(long, value_delimiter = ',', default_value = "run")]
     parts: Vec<Part>,
     /// Rounds; every contender runs once in each
@@ -86,6 +87,7 @@ enum Part {
     Calls,
     Instances,
     Gc,
+    Threads,
 }
 
 impl Args {
@@ -187,7 +189,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         sound &= all_right;
         report.races.extend(races);
     }
-    for (part, name) in [(Part::Calls, "calls"), (Part::Instances, "instances")] {
+    for (part, name) in [
+        (Part::Calls, "calls"),
+        (Part::Instances, "instances"),
+        (Part::Threads, "threads"),
+    ] {
         if args.parts.contains(&part) {
             library::run(name, args, &mut report)?;
         }

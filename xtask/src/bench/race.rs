@@ -49,7 +49,7 @@ pub(crate) fn entries(
         Kind::Run | Kind::Checks => guest_entries(args, field, scratch),
         Kind::Gc => gc_entries(args, field, scratch),
         // Raced by programs of their own.
-        Kind::Call | Kind::Instance => Ok(Vec::new()),
+        Kind::Call | Kind::Instance | Kind::Threads => Ok(Vec::new()),
         Kind::Compile => real_entries(&LARGE_MODULES, args, |name, wasm| Entry {
             program: name.to_owned(),
             wanted: String::new(),

@@ -21,7 +21,20 @@ use crate::process::{need_program, release_bimetal, root, run_quietly};
 const ZIG: &str = "0.17.1";
 
 /// Folders with guests, and the flags that each needs beyond the common ones.
-const FOLDERS: [&str; 2] = ["bench/guests", "wasi/tests/guests"];
+const FOLDERS: [&str; 3] = ["bench/guests", "wasi/tests/guests", THREADS];
+
+/// Where the guests with threads are, which `--run` does not run: they have no headers.
+const THREADS: &str = "wasi/tests/threads";
+
+/// What these need beyond the common flags.
+const THREADS_FLAGS: [&str; 6] = [
+    "-mcpu=generic+atomics+bulk_memory",
+    "-pthread",
+    "-Wl,--shared-memory",
+    "-Wl,--import-memory",
+    "-Wl,--export-memory",
+    "-Wl,--max-memory=67108864",
+];
 
 /// Guests that need more than the common flags.
 const EXTRA_FLAGS: [(&str, &[&str]); 1] = [("simd", &["-msimd128"])];
@@ -63,6 +76,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Some(name) => need_program(name, "--runtime is a program's name or path")?,
             None => release_bimetal()?,
         };
+        let folder = root().join(THREADS);
+        let sources: Vec<_> = sources
+            .into_iter()
+            .filter(|s| !s.starts_with(&folder))
+            .collect();
         return run::all(&sources, &runtime, args.verbose);
     }
     let python = need_program("python3", "the C compiler comes as a Python package")?;
@@ -155,10 +173,13 @@ fn compile(python: &Path, source: &Path) -> Result<Vec<u8>> {
     // The linker writes the file's name into the module.
     let out = tempfile::tempdir()?;
     let wasm = out.path().join(format!("{stem}.wasm"));
-    let extra = EXTRA_FLAGS
-        .iter()
-        .find(|(guest, _)| *guest == stem)
-        .map_or(&[][..], |(_, flags)| flags);
+    let extra = match folder == root().join(THREADS) {
+        true => &THREADS_FLAGS[..],
+        false => EXTRA_FLAGS
+            .iter()
+            .find(|(guest, _)| *guest == stem)
+            .map_or(&[][..], |(_, flags)| flags),
+    };
     run_quietly(
         Command::new(python)
             .current_dir(folder)
