@@ -68,6 +68,15 @@ impl WasiCtx {
         })
     }
 
+    /// What was shared is this one's alone again: the others are gone.
+    pub(crate) fn unshare(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            let mut ctx = shared.lock();
+            self.host = std::mem::take(&mut ctx.host);
+            self.fds = std::mem::take(&mut ctx.fds);
+        }
+    }
+
     fn with_descriptors<R>(&self, f: impl FnOnce(&Descriptors) -> R) -> R {
         match &self.shared {
             Some(shared) => f(&shared.lock().fds),

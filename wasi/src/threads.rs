@@ -152,8 +152,8 @@ impl<T: Send + 'static> Threads<T> {
         let start = module.get_export(START);
         let start = start.as_ref().and_then(|ty| ty.func().cloned());
         let is_start = |ty: bimetal::FuncType| {
-            let params = ty.params().collect::<Vec<_>>();
-            params == [bimetal::ValType::I32; 2] && ty.results().len() == 0
+            let is_i32 = |ty| matches!(ty, bimetal::ValType::I32);
+            ty.params().len() == 2 && ty.params().all(is_i32) && ty.results().len() == 0
         };
         if !start.is_some_and(is_start) {
             return cannot("it exports no function `wasi_thread_start` from two `i32` to nothing");
@@ -233,9 +233,14 @@ impl<T: Send + 'static> Threads<T> {
         };
         group.finish(0, End::Main);
         if let Some(panic) = panic {
+            let _ = group.wait_for_all();
             resume_unwind(panic);
         }
-        match (group.wait_for_all(), result) {
+        let end = group.wait_for_all();
+        if group.state().running.is_empty() {
+            (self.get)(store.data_mut()).unshare();
+        }
+        match (end, result) {
             (End::Failed(error), _) => Err(error),
             (End::Panicked(panic), _) => resume_unwind(panic),
             (End::Main | End::Told, Some(result)) => result,
