@@ -1,5 +1,6 @@
 //! Passes as text in, text out, and against an interpreter on random functions.
 
+mod exceptions;
 mod interp;
 mod known;
 pub(crate) mod random;

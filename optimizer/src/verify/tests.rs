@@ -296,3 +296,45 @@ fn immediates_are_of_the_op() {
     expect!["block0, `v0: i32 = i64.const 1`: immediate I32, expected I64"]
         .assert_eq(&error.to_string());
 }
+
+#[test]
+fn results_of_terminators_are_on_their_own_edges() {
+    let error = |text: &str| {
+        let graph = parse(text).unwrap_or_else(|error| panic!("{error}"));
+        verify(&graph, None, None).unwrap_err().to_string()
+    };
+    expect!["block1, `return v0`: v0 is a result of a terminator"].assert_eq(&error(
+        "func () -> (i32) {
+block0:
+    v0: i32, v1 = try_call func0 block1, block2(v1) @0x1
+block1:
+    return v0
+block2(v2: exnref):
+    throw_ref v2 @0x2
+}
+",
+    ));
+    expect!["block0, `v0: i32, v1 = try_call func0 block1(v0), block2(v1, v0) @0x1`: v0 is not there on edge 1"]
+        .assert_eq(&error(
+            "func () -> (i32) {
+block0:
+    v0: i32, v1 = try_call func0 block1(v0), block2(v1, v0) @0x1
+block1(v2: i32):
+    return v2
+block2(v3: exnref, v4: i32):
+    throw_ref v3 @0x2
+}
+",
+        ));
+    expect!["block0, `v0: exnref = try_call func0 block1 @0x1`: 1 edges, expected two"].assert_eq(
+        &error(
+            "func () -> () {
+block0:
+    v0: exnref = try_call func0 block1 @0x1
+block1:
+    return
+}
+",
+        ),
+    );
+}

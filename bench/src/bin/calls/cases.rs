@@ -73,6 +73,94 @@ const CALLERS: &str = r#"(module
             (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
         (local.get $x)))"#;
 
+/// Throws, and what is like them, in loops.
+const THROWS: &str = r#"(module
+    (tag $t (param i32))
+    (tag $other (param i64))
+    (func $throw (param $n i32) (throw $t (local.get $n)))
+    (func $keep (param $n i32) (result i32) (local.get $n))
+    (func $deep (param $n i32) (param $depth i32)
+        (if (local.get $depth)
+            (then (call $deep (local.get $n) (i32.sub (local.get $depth) (i32.const 1))))
+            (else (throw $t (local.get $n)))))
+    (func $clean (param $n i32)
+        (throw_ref (block $h (result exnref)
+            (try_table (catch_all_ref $h) (call $throw (local.get $n)))
+            (unreachable))))
+    (func (export "empty") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (local.set $x (i32.add (local.get $x) (local.get $n)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (func (export "one") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (block $h (result i32)
+                (try_table (catch $t $h) (call $throw (local.get $n)))
+                (unreachable))
+            (local.set $x (i32.add (local.get $x)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (func (export "ten") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (block $h (result i32)
+                (try_table (catch $t $h) (call $deep (local.get $n) (i32.const 9)))
+                (unreachable))
+            (local.set $x (i32.add (local.get $x)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (func (export "again") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (block $h (result i32)
+                (try_table (catch $t $h) (call $clean (local.get $n)))
+                (unreachable))
+            (local.set $x (i32.add (local.get $x)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (func (export "past") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (block $h (result i32)
+                (try_table (catch $t $h)
+                    (drop (block $o (result i64)
+                        (try_table (catch $other $o) (call $throw (local.get $n)))
+                        (unreachable))))
+                (unreachable))
+            (local.set $x (i32.add (local.get $x)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (func (export "same") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (block $h (result i32)
+                (try_table (catch $t $h) (throw $t (local.get $n)))
+                (unreachable))
+            (local.set $x (i32.add (local.get $x)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (func (export "straight") (param $n i32) (result i32) (local $x i32)
+        (loop $l
+            (block $h (result i32)
+                (try_table (result i32) (catch $t $h) (call $keep (local.get $n))))
+            (local.set $x (i32.add (local.get $x)))
+            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $x))
+    (table funcref (elem $s0 $s1 $s2 $s3))
+    (type $state (func (param i32 i32) (result i32)))
+    (func $s0 (type $state)
+        (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+        (return_call $s1 (i32.sub (local.get 0) (i32.const 1)) (i32.add (local.get 1) (i32.const 1))))
+    (func $s1 (type $state)
+        (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+        (return_call_indirect (type $state)
+            (i32.sub (local.get 0) (i32.const 1)) (i32.mul (local.get 1) (i32.const 3))
+            (i32.and (i32.shr_u (local.get 1) (i32.const 4)) (i32.const 3))))
+    (func $s2 (type $state)
+        (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+        (return_call $s3 (i32.sub (local.get 0) (i32.const 1)) (i32.xor (local.get 1) (i32.const 7))))
+    (func $s3 (type $state)
+        (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+        (return_call $s0 (i32.sub (local.get 0) (i32.const 1)) (i32.rotl (local.get 1) (i32.const 5))))
+    (func (export "machine") (param $n i32) (result i32)
+        (call $s0 (local.get $n) (i32.const 1))))"#;
+
 /// An instance like a small plug-in's.
 const PLUGIN: &str = r#"(module
     (import "host" "add" (func $add (param i32 i32) (result i32)))
@@ -134,6 +222,20 @@ fn from_wasm(name: &'static str, export: &str, epochs: bool) -> Result<Case> {
     let f: TypedFunc<i32, i32> = instance.get_typed_func(&mut store, export)?;
     Ok(Case::new(name, MANY, move |n| {
         let result = f.call(&mut store, n as i32).expect("it does not trap");
+        std::hint::black_box(result);
+    }))
+}
+
+/// A loop of wasm in which something is thrown.
+fn throws(name: &'static str, export: &str) -> Result<Case> {
+    let mut config = Config::new();
+    config.wasm_exceptions(true).wasm_tail_call(true);
+    let engine = Engine::new(&config)?;
+    let mut store = store(&engine, false);
+    let instance = Instance::new(&mut store, &module(&engine, THROWS)?, &[])?;
+    let f: TypedFunc<i32, i32> = instance.get_typed_func(&mut store, export)?;
+    Ok(Case::new(name, MANY, move |n| {
+        let result = f.call(&mut store, n as i32).expect("it is caught");
         std::hint::black_box(result);
     }))
 }
@@ -237,6 +339,18 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
     }
     let with_epochs = from_wasm("wasm→host with epochs", "add", true)?;
     cases.push(with_epochs.without("an empty loop, with epochs"));
+
+    for (name, export) in [
+        ("throw, caught one frame up", "one"),
+        ("throw, caught ten frames up", "ten"),
+        ("throw past a clause for another tag", "past"),
+        ("throw, caught and thrown again", "again"),
+        ("throw, caught in the same function", "same"),
+        ("a call in a try_table, nothing thrown", "straight"),
+        ("a tail call of a state machine", "machine"),
+    ] {
+        cases.push(throws(name, export)?);
+    }
 
     let engine = engine(false)?;
     let pre = linker(&engine)?.instantiate_pre(&module(&engine, PLUGIN)?)?;
