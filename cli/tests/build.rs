@@ -361,7 +361,13 @@ fn a_damaged_program_says_so() {
         fs::write(scratch.path("app"), bytes).unwrap();
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(scratch.path("app"), mode).unwrap();
-        scratch.command(scratch.path("app")).output().unwrap()
+        loop {
+            match scratch.command(scratch.path("app")).output() {
+                // A process that another test starts has the file open until it is one of its own.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                output => break output.unwrap(),
+            }
+        }
     };
     let error = failed(&run(runtime()), 1);
     assert!(error.contains("there is no module in it"), "{error}");

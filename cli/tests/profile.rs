@@ -40,8 +40,9 @@ fn a_jitdump_has_the_code_of_each_function() {
     for eager in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let options: &[&str] = match eager {
-            true => &["--profile", "jitdump", "--eager"],
-            false => &["--profile", "jitdump"],
+            // Nothing is inlined.
+            true => &["--profile", "jitdump", "--eager", "-O0"],
+            false => &["--profile", "jitdump", "-O0"],
         };
         let pid = run(folder.path(), options, "2");
         let dump = std::fs::read(folder.path().join(format!("jit-{pid}.dump"))).unwrap();
