@@ -35,7 +35,7 @@ const OWN: [(&str, &str); 2] = [
 
 /// The configurations, by name: how code is made, how it is kept inside of memories, and where these
 /// come from.
-fn configurations() -> [(&'static str, Config); 11] {
+fn configurations() -> [(&'static str, Config); 12] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true).wasm_custom_page_sizes(true);
@@ -48,6 +48,8 @@ fn configurations() -> [(&'static str, Config); 11] {
     no_passes
         .opt_level(OptLevel::None)
         .relaxed_simd_deterministic(true);
+    let mut zealous = verified();
+    zealous.gc_zeal_alloc_counter(std::num::NonZeroU32::new(1));
     let mut moving_memories = verified();
     moving_memories.memory_reservation(0).memory_guard_size(0);
     let mut moving_guards = verified();
@@ -91,6 +93,7 @@ fn configurations() -> [(&'static str, Config); 11] {
         ("lazy", lazy),
         ("direct", direct),
         ("no-passes", no_passes),
+        ("zealous", zealous),
         ("moving-memories", moving_memories),
         ("moving-guards", moving_guards),
         ("explicit-checks", explicit_checks),
