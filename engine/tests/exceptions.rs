@@ -24,6 +24,9 @@ fn engines() -> Vec<Engine> {
         .memory_reservation(0)
         .memory_guard_size(0);
     all.push(Engine::new(&explicit).unwrap());
+    let mut zealous = Config::new();
+    zealous.gc_zeal_alloc_counter(std::num::NonZeroU32::new(1));
+    all.push(Engine::new(&zealous).unwrap());
     all
 }
 
@@ -393,14 +396,45 @@ fn misuse_is_refused() -> Result<()> {
 
 #[test]
 fn references_in_exceptions_are_kept() -> Result<()> {
-    let engine = Engine::default();
+    for engine in engines() {
+        keep_references(&engine)?;
+    }
+    Ok(())
+}
+
+fn keep_references(engine: &Engine) -> Result<()> {
     let module = Module::new(
-        &engine,
+        engine,
         r#"(module
             (tag $t (param externref i32 externref))
             (import "host" "gc" (func $gc))
             (func $throw (param externref i32)
                 (throw $t (local.get 0) (local.get 1) (local.get 0)))
+            (type $s (struct (field (mut i32)) (field (ref null struct))))
+            (func $make (param i32) (result (ref $s))
+                (struct.new $s (local.get 0) (struct.new $s (local.get 0) (ref.null struct))))
+            (func $throw-or-make (param i32) (result (ref $s))
+                (if (i32.and (local.get 0) (i32.const 1))
+                    (then (throw $i (local.get 0) (call $make (local.get 0)))))
+                (call $make (local.get 0)))
+            (tag $i (param i32 (ref $s)))
+            ;; Objects live across calls that return and that throw.
+            (func (export "objects") (param i32) (result i32)
+                (local $sum i32) (local $kept (ref null $s)) (local $r (ref null $s))
+                (loop $l
+                    (local.set $kept (call $make (local.get 0)))
+                    (block $done
+                        (block $h (result i32 (ref $s))
+                            (local.set $r
+                                (try_table (result (ref $s)) (catch $i $h)
+                                    (call $throw-or-make (local.get 0))))
+                            (br $done))
+                        (local.set $r)
+                        (local.set $sum (i32.add (local.get $sum))))
+                    (local.set $sum (i32.add (local.get $sum)
+                        (i32.sub (struct.get $s 0 (local.get $r)) (struct.get $s 0 (local.get $kept)))))
+                    (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get $sum))
             (func (export "run") (param externref i32) (result externref)
                 (local $e exnref)
                 (block $h (result exnref)
@@ -414,14 +448,16 @@ fn references_in_exceptions_are_kept() -> Result<()> {
                     (unreachable))
                 (drop) (drop)))"#,
     )?;
-    let mut linker = Linker::new(&engine);
+    let mut linker = Linker::new(engine);
     linker.func_wrap("host", "gc", |mut caller: Caller<'_, ()>| {
         caller.gc();
     })?;
-    let mut store = Store::new(&engine, ());
+    let mut store = store(engine);
     let instance = linker.instantiate(&mut store, &module)?;
+    let objects = instance.get_typed_func::<i32, i32>(&mut store, "objects")?;
+    assert_eq!(objects.call(&mut store, 100)?, 2500);
     let run = instance.get_func(&mut store, "run").unwrap();
-    for i in 0..1000_u32 {
+    for i in 0..300_u32 {
         let value = bimetal::ExternRef::new(&mut store, i)?;
         let mut results = [Val::null_extern_ref()];
         run.call(&mut store, &[value.into(), 3.into()], &mut results)?;
