@@ -232,8 +232,11 @@ fn show(value: &Val) -> String {
         }
         Val::V128(value) => format!("{:#034x}", value.as_u128()),
         Val::FuncRef(None) | Val::ExternRef(None) => "null".into(),
+        Val::AnyRef(None) | Val::ExnRef(None) => "null".into(),
         Val::FuncRef(Some(_)) => "<funcref>".into(),
         Val::ExternRef(Some(_)) => "<externref>".into(),
+        Val::AnyRef(Some(_)) => "<anyref>".into(),
+        Val::ExnRef(Some(_)) => "<exnref>".into(),
     }
 }
 

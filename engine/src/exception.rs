@@ -9,33 +9,12 @@ use std::fmt;
 use crate::caller::Caller;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::gc::ExnRef;
 use crate::store::{AsContext, AsContextMut, Store, StoreContextMut};
 use crate::tag::Tag;
 use crate::types::{FuncType, TagType, ValType};
 use crate::val::Val;
-use crate::vm::{OwnedRoot, RootHandle, StoreId, StoreOpaque, new_exception};
-
-/// A reference to an exception, good until the [`RootScope`](crate::RootScope) ends that it was
-/// obtained in.
-///
-/// ```
-/// use bimetal::{Engine, ExnRef, ExnRefPre, ExnType, Store, Tag, ValType};
-///
-/// let engine = Engine::default();
-/// let mut store = Store::new(&engine, ());
-/// let ty = ExnType::new(&engine, [ValType::I32])?;
-/// let tag = Tag::new(&mut store, &ty.tag_type())?;
-/// let allocator = ExnRefPre::new(&mut store, ty);
-/// let exception = ExnRef::new(&mut store, &allocator, &tag, &[42.into()])?;
-/// assert_eq!(exception.field(&mut store, 0)?.unwrap_i32(), 42);
-/// assert!(Tag::eq(&exception.tag(&mut store)?, &tag, &store));
-/// # Ok::<(), bimetal::Error>(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ExnRef {
-    store: StoreId,
-    root: RootHandle,
-}
+use crate::vm::{OwnedRoot, StoreId, StoreOpaque, new_exception};
 
 /// What exceptions carry that have a tag of a certain type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -106,21 +85,7 @@ impl ExnRef {
         }
         let tag = tag.checked(store.opaque())?;
         let raw = new_exception(&mut store, tag, fields)?;
-        Ok(ExnRef::from_raw(store.opaque(), raw))
-    }
-
-    fn from_raw(store: &StoreOpaque, raw: u32) -> ExnRef {
-        ExnRef {
-            store: store.id(),
-            root: store.root(raw),
-        }
-    }
-
-    fn checked(&self, store: &StoreOpaque) -> Result<u32> {
-        store.check(self.store, "exception")?;
-        store
-            .rooted(self.root)
-            .ok_or_else(|| Error::usage("the scope of this reference to an exception has ended"))
+        ExnRef::from_raw(store.opaque(), raw).ok_or_else(gone)
     }
 
     fn try_tag(&self, store: &StoreOpaque) -> Result<Tag> {
@@ -172,10 +137,8 @@ impl ExnRef {
     }
 }
 
-impl fmt::Debug for ExnRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ExnRef")
-    }
+fn gone() -> Error {
+    Error::usage("the exception is gone")
 }
 
 fn tag_of(store: &StoreOpaque, raw: u32) -> Result<Tag> {
@@ -283,7 +246,7 @@ impl Exception {
     fn checked(&self, store: &StoreOpaque) -> Result<u32> {
         store.check(self.store, "exception")?;
         let raw = store.owned(&self.root);
-        raw.ok_or_else(|| Error::usage("the exception is gone"))
+        raw.ok_or_else(gone)
     }
 
     /// Its tag.
@@ -308,7 +271,7 @@ impl Exception {
     pub fn exn_ref(&self, mut store: impl AsContextMut) -> Result<ExnRef> {
         let mut store = store.as_context_mut();
         let store = store.opaque();
-        Ok(ExnRef::from_raw(store, self.checked(store)?))
+        ExnRef::from_raw(store, self.checked(store)?).ok_or_else(gone)
     }
 
     pub(crate) fn as_thrown(&self) -> &ThrownException {
@@ -332,6 +295,8 @@ fn describe(store: &StoreOpaque, raw: u32, tag: Tag) -> String {
             Val::V128(value) => format!("{value:?}"),
             Val::FuncRef(func) => func.map_or("null".into(), |_| "a function".into()),
             Val::ExternRef(value) => value.map_or("null".into(), |_| "a host value".into()),
+            Val::AnyRef(value) => value.map_or("null".into(), |_| "an internal value".into()),
+            Val::ExnRef(value) => value.map_or("null".into(), |_| "an exception".into()),
         })
         .collect();
     format!(
@@ -368,7 +333,7 @@ impl<T: 'static> StoreContextMut<'_, T> {
     pub fn take_pending_exception(&mut self) -> Option<ExnRef> {
         let store = self.opaque();
         let raw = std::mem::take(&mut store.thrown);
-        (raw != 0).then(|| ExnRef::from_raw(store, raw))
+        ExnRef::from_raw(store, raw)
     }
 
     /// Whether there is a pending exception.

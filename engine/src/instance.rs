@@ -20,7 +20,7 @@ use crate::tag::Tag;
 use crate::types::{ExternType, ImportType};
 use crate::vm::{
     GlobalId, HostFunc, ImportValue, InstanceId, StoreId, StoreOpaque, WasmParams, WasmResults,
-    instantiate, prepare_heap, start,
+    WholeStore, instantiate, prepare_heap, start,
 };
 
 /// A module with its own memories, tables and globals, in a store.
@@ -153,12 +153,12 @@ impl Instance {
     }
 
     /// One that is allowed, before its start function.
-    pub(crate) fn make<T>(
+    pub(crate) fn make<T: 'static>(
         store: &mut StoreContextMut<'_, T>,
         module: &Module,
         imports: &[ImportValue],
     ) -> Result<Instance> {
-        let id = instantiate(store.inner_mut(), module, imports)
+        let id = instantiate(WholeStore::new(store.inner_mut()), module, imports)
             .map_err(|error| error.context(describe("cannot instantiate", module)))?;
         Ok(Instance {
             store: store.opaque().id(),

@@ -37,6 +37,7 @@ pub mod error;
 mod exception;
 mod externs;
 mod func;
+mod gc;
 mod global;
 mod image;
 mod instance;
@@ -76,9 +77,13 @@ pub use caller::Caller;
 pub use config::{Config, OptLevel, ProfilingStrategy, Progress, WasmBacktraceDetails};
 pub use engine::{Engine, EngineWeak};
 pub use error::{Context, Error, ErrorKind, Result};
-pub use exception::{Exception, ExnRef, ExnRefPre, ExnType, ThrownException};
+pub use exception::{Exception, ExnRefPre, ExnType, ThrownException};
 pub use externs::{Export, Extern};
 pub use func::{Func, TypedFunc};
+pub use gc::{
+    AnyRef, ArrayRef, ArrayRefPre, EqRef, ExnRef, ExternRef, GcRef, I31, OwnedRooted, RootScope,
+    Rooted, StructRef, StructRefPre,
+};
 pub use global::Global;
 pub use instance::Instance;
 pub use interrupt::{InterruptHandle, UpdateDeadline};
@@ -86,7 +91,7 @@ pub use limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use linker::{InstancePre, Linker, UnknownImportError};
 pub use memory::{Memory, MemoryAccessError};
 pub use module::{Module, ModuleExport, ModuleFunction, ResourcesRequired};
-pub use reference::{ExternRef, OwnedRooted, Ref, RootScope};
+pub use reference::Ref;
 pub use shared_memory::{SharedMemory, WaitResult};
 pub use snapshot::Snapshot;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};

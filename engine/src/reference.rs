@@ -1,246 +1,15 @@
-//! References: to values of the host's, and of any kind.
+//! References of any kind.
 
-use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 
-use crate::caller::Caller;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::func::Func;
+use crate::gc::{AnyRef, ArrayRef, EqRef, ExnRef, ExternRef, StructRef};
 use crate::registry::Registry;
-use crate::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+use crate::store::AsContext;
 use crate::types::{HeapType, RefType};
 use crate::val::Val;
-use crate::vm::{GcStats, StoreId, StoreOpaque};
-
-/// A reference to a value of the host's, which wasm can hold and pass on but not look into.
-///
-/// The value is kept while wasm can reach it: in a table, a global, or while wasm is running. A
-/// reference that the host has keeps it as well:
-/// - one obtained inside of a host function, until the call into wasm that led there returns;
-/// - any other, until the [`RootScope`] that it was obtained in ends, or as long as the store if it
-///   was in none;
-/// - an [`OwnedRooted`], until that is dropped.
-///
-/// After that it goes at some time ([`Store::gc`](crate::Store::gc)), and using it is an error.
-///
-/// ```
-/// use bimetal::{Engine, ExternRef, Store};
-///
-/// let mut store = Store::new(&Engine::default(), ());
-/// let reference = ExternRef::new(&mut store, "hello")?;
-/// assert_eq!(reference.data(&store)?.downcast_ref(), Some(&"hello"));
-/// # Ok::<(), bimetal::Error>(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ExternRef {
-    store: StoreId,
-    handle: u32,
-    generation: u32,
-}
-
-impl ExternRef {
-    /// A reference to `value`.
-    ///
-    /// # Errors
-    /// If the store holds a thousand million already.
-    pub fn new(
-        mut store: impl AsContextMut,
-        value: impl Any + Send + Sync + 'static,
-    ) -> Result<ExternRef> {
-        let mut store = store.as_context_mut();
-        let store = store.opaque();
-        let (handle, generation) = store.new_extern(Box::new(value))?;
-        Ok(ExternRef {
-            store: store.id(),
-            handle,
-            generation,
-        })
-    }
-
-    /// The value.
-    ///
-    /// # Errors
-    /// If it belongs to another store.
-    pub fn data<'a, T: 'static>(
-        &self,
-        store: impl Into<StoreContext<'a, T>>,
-    ) -> Result<&'a (dyn Any + Send + Sync)> {
-        let store = store.into().opaque();
-        let handle = self.checked(store)?;
-        store.extern_data(handle, self.generation).ok_or_else(lost)
-    }
-
-    /// The value, mutably.
-    ///
-    /// # Errors
-    /// If it belongs to another store.
-    pub fn data_mut<'a, T: 'static>(
-        &self,
-        store: impl Into<StoreContextMut<'a, T>>,
-    ) -> Result<&'a mut (dyn Any + Send + Sync)> {
-        let (store, _) = store.into().split();
-        let handle = self.checked(store)?;
-        store
-            .extern_data_mut(handle, self.generation)
-            .ok_or_else(lost)
-    }
-
-    pub(crate) fn checked(&self, store: &StoreOpaque) -> Result<u32> {
-        store.check(self.store, "external reference")?;
-        match store.has_extern(self.handle, self.generation) {
-            true => Ok(self.handle),
-            false => Err(lost()),
-        }
-    }
-
-    pub(crate) fn from_handle(store: &StoreOpaque, handle: u32) -> Option<ExternRef> {
-        (handle != 0).then(|| ExternRef {
-            store: store.id(),
-            handle,
-            generation: store.obtain_extern(handle),
-        })
-    }
-
-    /// A handle that keeps the value until it, and all clones of it, are dropped.
-    ///
-    /// ```
-    /// use bimetal::{Engine, ExternRef, RootScope, Store};
-    ///
-    /// let mut store = Store::new(&Engine::default(), ());
-    /// let kept = {
-    ///     let mut scope = RootScope::new(&mut store);
-    ///     ExternRef::new(&mut scope, 7)?.to_owned_rooted(&mut scope)?
-    /// };
-    /// store.gc();
-    /// let reference = kept.to_rooted(&mut store)?;
-    /// assert_eq!(reference.data(&store)?.downcast_ref(), Some(&7));
-    /// # Ok::<(), bimetal::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If the value is gone, or of another store.
-    pub fn to_owned_rooted(&self, mut store: impl AsContextMut) -> Result<OwnedRooted<ExternRef>> {
-        let mut store = store.as_context_mut();
-        let store = store.opaque();
-        let handle = self.checked(store)?;
-        let owner = match store.externs.owner(handle).upgrade() {
-            Some(owner) => owner,
-            None => {
-                let owner = Arc::new(());
-                store.externs.set_owner(handle, Arc::downgrade(&owner));
-                owner
-            }
-        };
-        Ok(OwnedRooted {
-            reference: *self,
-            _owner: owner,
-        })
-    }
-}
-
-/// A handle that keeps what it refers to: [`ExternRef::to_owned_rooted`].
-#[derive(Clone, Debug)]
-pub struct OwnedRooted<T> {
-    reference: T,
-    _owner: Arc<()>,
-}
-
-impl OwnedRooted<ExternRef> {
-    /// The reference, which is held by the current [`RootScope`] as well.
-    ///
-    /// # Errors
-    /// If it is of another store.
-    pub fn to_rooted(&self, mut store: impl AsContextMut) -> Result<ExternRef> {
-        let mut store = store.as_context_mut();
-        let store = store.opaque();
-        store.obtain_extern(self.reference.checked(store)?);
-        Ok(self.reference)
-    }
-}
-
-/// A scope for references that the host obtains: those obtained in it, of the store that it
-/// borrows, do not keep their values once it ends.
-///
-/// ```
-/// use bimetal::{Engine, ExternRef, RootScope, Store};
-///
-/// let mut store = Store::new(&Engine::default(), ());
-/// let reference = {
-///     let mut scope = RootScope::new(&mut store);
-///     let reference = ExternRef::new(&mut scope, "for a while")?;
-///     assert!(reference.data(&scope).is_ok());
-///     reference
-/// };
-/// store.gc();
-/// assert!(reference.data(&store).is_err());
-/// # Ok::<(), bimetal::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct RootScope<C: AsContextMut> {
-    store: C,
-    scope: u64,
-}
-
-impl<C: AsContextMut> RootScope<C> {
-    /// Begins a scope, inside of the current one.
-    pub fn new(mut store: C) -> RootScope<C> {
-        let scope = store.as_context_mut().opaque().externs.open_scope();
-        RootScope { store, scope }
-    }
-}
-
-impl<C: AsContextMut> Drop for RootScope<C> {
-    fn drop(&mut self) {
-        let mut store = self.store.as_context_mut();
-        store.opaque().externs.close_scope(self.scope);
-    }
-}
-
-impl<C: AsContextMut> AsContext for RootScope<C> {
-    type Data = C::Data;
-
-    fn as_context(&self) -> StoreContext<'_, C::Data> {
-        self.store.as_context()
-    }
-}
-
-impl<C: AsContextMut> AsContextMut for RootScope<C> {
-    fn as_context_mut(&mut self) -> StoreContextMut<'_, C::Data> {
-        self.store.as_context_mut()
-    }
-}
-
-macro_rules! gc {
-    ($($store:ty)*) => {
-        $(impl<T: 'static> $store {
-            /// Collects all objects, and drops the values of external references, that nothing can reach
-            /// any more, see [`ExternRef`]. That happens by itself as there are more of them; this does
-            /// all of it at once. Nothing happens in the callback of a deadline or a call hook: then
-            /// arguments are on their way, which nobody is seen to hold.
-            pub fn gc(&mut self) {
-                self.as_context_mut().opaque().collect();
-            }
-
-            /// What the collector has done in this store so far, and for how long it stopped it.
-            pub fn gc_stats(&self) -> GcStats {
-                self.as_context().opaque().gc_stats()
-            }
-        })*
-    };
-}
-
-gc!(Store<T> StoreContextMut<'_, T> Caller<'_, T>);
-
-fn lost() -> Error {
-    Error::usage("the value of this external reference is gone: nothing held it")
-}
-
-impl fmt::Debug for ExternRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExternRef({})", self.handle)
-    }
-}
+use crate::vm::StoreOpaque;
 
 /// A reference of any kind, or null: what tables hold.
 ///
@@ -259,6 +28,10 @@ pub enum Ref {
     Func(Option<Func>),
     /// A value of the host's, or null.
     Extern(Option<ExternRef>),
+    /// An internal value, or null.
+    Any(Option<AnyRef>),
+    /// An exception, or null.
+    Exn(Option<ExnRef>),
 }
 
 impl Ref {
@@ -266,13 +39,18 @@ impl Ref {
     pub fn null(heap_type: &HeapType) -> Ref {
         match RefKind::of(heap_type) {
             RefKind::Func => Ref::Func(None),
-            _ => Ref::Extern(None),
+            RefKind::Extern => Ref::Extern(None),
+            RefKind::Any => Ref::Any(None),
+            RefKind::Exn => Ref::Exn(None),
         }
     }
 
     /// Whether it is null.
     pub fn is_null(&self) -> bool {
-        matches!(self, Ref::Func(None) | Ref::Extern(None))
+        matches!(
+            self,
+            Ref::Func(None) | Ref::Extern(None) | Ref::Any(None) | Ref::Exn(None)
+        )
     }
 
     /// Whether it is not null.
@@ -324,6 +102,50 @@ impl Ref {
             .unwrap_or_else(|| panic!("expected an external reference, got {self:?}"))
     }
 
+    /// Whether it is an internal value, or null instead of one.
+    pub fn is_any(&self) -> bool {
+        matches!(self, Ref::Any(_))
+    }
+
+    /// The reference to an internal value or null, if it is one.
+    pub fn as_any(&self) -> Option<Option<&AnyRef>> {
+        match self {
+            Ref::Any(value) => Some(value.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// The reference to an internal value or null.
+    ///
+    /// # Panics
+    /// If it is neither.
+    pub fn unwrap_any(&self) -> Option<&AnyRef> {
+        self.as_any()
+            .unwrap_or_else(|| panic!("expected an internal value, got {self:?}"))
+    }
+
+    /// Whether it is an exception, or null instead of one.
+    pub fn is_exn(&self) -> bool {
+        matches!(self, Ref::Exn(_))
+    }
+
+    /// The reference to an exception or null, if it is one.
+    pub fn as_exn(&self) -> Option<Option<&ExnRef>> {
+        match self {
+            Ref::Exn(value) => Some(value.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// The reference to an exception or null.
+    ///
+    /// # Panics
+    /// If it is neither.
+    pub fn unwrap_exn(&self) -> Option<&ExnRef> {
+        self.as_exn()
+            .unwrap_or_else(|| panic!("expected an exception, got {self:?}"))
+    }
+
     /// Its type, the one that is furthest down: of a function its own, of a null a bottom type.
     ///
     /// # Errors
@@ -340,6 +162,13 @@ impl Ref {
             Ref::Extern(Some(value)) => {
                 value.checked(store)?;
                 RefType::new(false, HeapType::Extern)
+            }
+            Ref::Any(None) => RefType::NULLREF,
+            Ref::Any(Some(value)) => value.ref_type(store)?,
+            Ref::Exn(None) => RefType::NULLEXNREF,
+            Ref::Exn(Some(value)) => {
+                value.checked(store)?;
+                RefType::new(false, HeapType::Exn)
             }
         })
     }
@@ -404,6 +233,13 @@ from! {
     Option<Func> => Func(v) v;
     ExternRef => Extern(v) Some(v);
     Option<ExternRef> => Extern(v) v;
+    AnyRef => Any(v) Some(v);
+    Option<AnyRef> => Any(v) v;
+    EqRef => Any(v) Some(v.to_anyref());
+    StructRef => Any(v) Some(v.to_anyref());
+    ArrayRef => Any(v) Some(v.to_anyref());
+    ExnRef => Exn(v) Some(v);
+    Option<ExnRef> => Exn(v) v;
 }
 
 impl From<Ref> for Val {
@@ -411,6 +247,8 @@ impl From<Ref> for Val {
         match value {
             Ref::Func(func) => Val::FuncRef(func),
             Ref::Extern(value) => Val::ExternRef(value),
+            Ref::Any(value) => Val::AnyRef(value),
+            Ref::Exn(value) => Val::ExnRef(value),
         }
     }
 }

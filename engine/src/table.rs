@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::Func;
 use crate::limits::Request;
-use crate::reference::{ExternRef, Ref};
+use crate::reference::Ref;
 use crate::store::{AsContext, AsContextMut, StoreContextMut};
 use crate::types::TableType;
 use crate::vm::{Element, StoreId, StoreOpaque, TableId};
@@ -94,7 +94,7 @@ impl Table {
         let id = self.checked(store).expect("the table is of this store");
         Some(match store.table_get(id, index)? {
             Element::Func(func) => Ref::Func(func.map(|func| Func::from_ptr(store, func))),
-            Element::Extern(handle) => Ref::Extern(ExternRef::from_handle(store, handle)),
+            Element::Traced(raw) => store.table(id).ref_of(store, raw),
         })
     }
 
@@ -221,7 +221,9 @@ fn element(store: &StoreOpaque, ty: &TableType, value: Ref) -> Result<Element> {
     }
     Ok(match value {
         Ref::Func(func) => Element::Func(func.map(|func| func.checked(store)).transpose()?),
-        Ref::Extern(value) => Element::Extern(value.map_or(Ok(0), |value| value.checked(store))?),
+        Ref::Extern(value) => Element::Traced(value.map_or(Ok(0), |value| value.checked(store))?),
+        Ref::Any(value) => Element::Traced(value.map_or(Ok(0), |value| value.checked(store))?),
+        Ref::Exn(value) => Element::Traced(value.map_or(Ok(0), |value| value.checked(store))?),
     })
 }
 

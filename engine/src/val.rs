@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::error::Result;
 use crate::func::Func;
-use crate::reference::{ExternRef, Ref};
+use crate::gc::{AnyRef, ArrayRef, EqRef, ExnRef, ExternRef, StructRef};
+use crate::reference::Ref;
 use crate::store::AsContext;
 use crate::types::{HeapType, ValType};
 use crate::vm::StoreOpaque;
@@ -73,6 +74,10 @@ pub enum Val {
     FuncRef(Option<Func>),
     /// A value of the host's, or null.
     ExternRef(Option<ExternRef>),
+    /// An internal value, or null.
+    AnyRef(Option<AnyRef>),
+    /// An exception, or null.
+    ExnRef(Option<ExnRef>),
 }
 
 macro_rules! accessors {
@@ -107,6 +112,8 @@ impl Val {
         V128 v128 unwrap_v128 V128 = v => *v;
         FuncRef funcref unwrap_funcref Option<&Func> = v => v.as_ref();
         ExternRef externref unwrap_externref Option<&ExternRef> = v => v.as_ref();
+        AnyRef anyref unwrap_anyref Option<&AnyRef> = v => v.as_ref();
+        ExnRef exnref unwrap_exnref Option<&ExnRef> = v => v.as_ref();
     }
 
     /// The null reference that has this type.
@@ -124,11 +131,23 @@ impl Val {
         Val::ExternRef(None)
     }
 
+    /// No internal value.
+    pub const fn null_any_ref() -> Val {
+        Val::AnyRef(None)
+    }
+
+    /// No exception.
+    pub const fn null_exn_ref() -> Val {
+        Val::ExnRef(None)
+    }
+
     /// The reference, if it is one.
     pub fn ref_(self) -> Option<Ref> {
         match self {
             Val::FuncRef(func) => Some(Ref::Func(func)),
             Val::ExternRef(value) => Some(Ref::Extern(value)),
+            Val::AnyRef(value) => Some(Ref::Any(value)),
+            Val::ExnRef(value) => Some(Ref::Exn(value)),
             _ => None,
         }
     }
@@ -209,4 +228,11 @@ from! {
     Option<Func> => FuncRef(v) v;
     ExternRef => ExternRef(v) Some(v);
     Option<ExternRef> => ExternRef(v) v;
+    AnyRef => AnyRef(v) Some(v);
+    Option<AnyRef> => AnyRef(v) v;
+    EqRef => AnyRef(v) Some(v.to_anyref());
+    StructRef => AnyRef(v) Some(v.to_anyref());
+    ArrayRef => AnyRef(v) Some(v.to_anyref());
+    ExnRef => ExnRef(v) Some(v);
+    Option<ExnRef> => ExnRef(v) v;
 }

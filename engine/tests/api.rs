@@ -282,8 +282,7 @@ fn what_cannot_be_made_says_why() -> Result<()> {
     assert_eq!(not_shared.kind(), ErrorKind::Usage);
 
     let tag = TagType::new(FuncType::new(&engine, [], []));
-    let error = ExternType::from(tag).default_value(&mut store).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(ExternType::from(tag).default_value(&mut store).is_ok());
     // Modules that use what is not there are of the same kind.
     let off = Engine::new(Config::new().wasm_threads(false))?;
     let error = Module::new(&off, "(module (memory 1 2 shared))").unwrap_err();

@@ -170,7 +170,7 @@ fn table(
         let found = match store.table_get(id, at).ok_or_else(not_there)? {
             Element::Func(None) => Ok(None),
             func @ Element::Func(_) => functions.find(func.raw()),
-            other @ Element::Extern(_) => of_the_host(other.raw()),
+            other @ Element::Traced(_) => of_the_host(other.raw()),
         };
         let name = || describe(instance, EntityIndex::Table(index));
         found

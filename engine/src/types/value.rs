@@ -358,16 +358,6 @@ impl HeapType {
         }
     }
 
-    /// The registered type, if it is concrete.
-    pub(crate) fn registered(&self) -> Option<&RegisteredType> {
-        match self {
-            HeapType::ConcreteFunc(FuncType(ty))
-            | HeapType::ConcreteStruct(StructType(ty))
-            | HeapType::ConcreteArray(ArrayType(ty)) => Some(ty),
-            _ => None,
-        }
-    }
-
     fn to_wasm(&self, uses: &mut Vec<RegisteredType>) -> wasm::HeapType {
         match self {
             HeapType::Extern => wasm::HeapType::Extern,

@@ -1,48 +1,73 @@
 //! Constant expressions.
 
 use bimetal_abi::ValRaw;
-use bimetal_abi::gc::{VmObject, array_layout, reference, struct_layout};
-use bimetal_wasm::{ConstExpr, ConstOp, RefType, StorageType, TypeIndex, ValType};
+use bimetal_wasm::{ConstExpr, ConstOp, TypeIndex};
 use cranelift_entity::EntityRef;
 
+use super::gc::{NewKind, RootHandle, WholeStore};
 use super::instance::InstanceId;
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
+use crate::gc::{I31, storage_size};
+use crate::registry::RegisteredType;
+use crate::types::{HeapType, StorageType, StructType};
 
-impl StoreOpaque {
-    /// The value of a validated constant expression of an instance, in raw form. It may be a reference
-    /// to an object that nothing else refers to.
+/// A value on the stack of an expression. What may be an object is rooted: the next allocation may
+/// move it.
+enum Item {
+    Plain(ValRaw),
+    Rooted(RootHandle),
+}
+
+impl Item {
+    fn rooted(store: &StoreOpaque, raw: u32) -> Item {
+        Item::Rooted(store.root(raw))
+    }
+
+    fn raw(&self, store: &StoreOpaque) -> ValRaw {
+        match self {
+            Item::Plain(raw) => *raw,
+            Item::Rooted(handle) => ValRaw::from_u32(store.rooted(*handle).unwrap_or_default()),
+        }
+    }
+}
+
+impl WholeStore<'_> {
+    /// The value of a validated constant expression of an instance, in raw form.
     ///
     /// # Errors
-    /// If the heap has no room for its objects.
-    ///
-    /// # Safety
-    /// `store` is part of a whole store that the caller has exclusively, with no reference to it in
-    /// use, and nothing may be collected now.
-    pub(super) unsafe fn const_eval(
-        store: *mut StoreOpaque,
-        instance: InstanceId,
-        expr: &ConstExpr,
-    ) -> Result<ValRaw> {
+    /// If there is no room for an object.
+    pub(super) fn const_eval(&mut self, instance: InstanceId, expr: &ConstExpr) -> Result<ValRaw> {
         if let [op] = &*expr.ops
             && let Some(value) = constant(op)
         {
             return Ok(value);
         }
-        let mut stack: Vec<ValRaw> = Vec::with_capacity(2);
+        let scope = self.get().open_scope();
+        let result = self.evaluate(instance, expr);
+        self.get().close_scope(scope);
+        result
+    }
+
+    fn evaluate(&mut self, instance: InstanceId, expr: &ConstExpr) -> Result<ValRaw> {
+        let mut stack: Vec<Item> = Vec::with_capacity(2);
         for op in &expr.ops {
-            // SAFETY: the caller's promise; the reference is gone before anything is made.
-            let data = unsafe { &(&(*store).instances)[instance] };
+            let store = self.get();
             let value = match op {
                 ConstOp::GlobalGet(index) => {
-                    let global = data.globals[*index];
-                    // SAFETY: as above.
-                    let bytes = unsafe { (*store).global_get(global) };
-                    ValRaw { bytes }
+                    let global = store.instances[instance].globals[*index];
+                    let raw = ValRaw {
+                        bytes: store.global_get(global),
+                    };
+                    match store.global_type(global).content().is_traced() {
+                        true => Item::rooted(store, raw.get_u32()),
+                        false => Item::Plain(raw),
+                    }
                 }
                 ConstOp::RefFunc(index) => {
-                    let func = data.func(*index).ok_or_else(not_valid)?;
-                    ValRaw::from_u64(func.as_ptr() as u64)
+                    let func = store.instances[instance].func(*index);
+                    let func = func.ok_or_else(not_valid)?;
+                    Item::Plain(ValRaw::from_u64(func.as_ptr() as u64))
                 }
                 ConstOp::I32Add => binary32(&mut stack, i32::wrapping_add)?,
                 ConstOp::I32Sub => binary32(&mut stack, i32::wrapping_sub)?,
@@ -51,142 +76,103 @@ impl StoreOpaque {
                 ConstOp::I64Sub => binary64(&mut stack, i64::wrapping_sub)?,
                 ConstOp::I64Mul => binary64(&mut stack, i64::wrapping_mul)?,
                 ConstOp::RefI31 => {
-                    let value = stack.pop().ok_or_else(not_valid)?.get_u32();
-                    ValRaw::from_u32(value << 1 | reference::I31)
+                    let number = stack.pop().ok_or_else(not_valid)?.raw(store);
+                    let i31 = I31::wrapping_u32(number.get_u32());
+                    Item::Plain(ValRaw::from_u32(i31.raw()))
                 }
-                // The same bits.
-                ConstOp::AnyConvertExtern | ConstOp::ExternConvertAny => {
-                    stack.pop().ok_or_else(not_valid)?
+                ConstOp::AnyConvertExtern | ConstOp::ExternConvertAny => continue,
+                ConstOp::StructNew(ty) => {
+                    let ty = HeapType::of(self.type_of(instance, *ty));
+                    let ty = ty.as_concrete_struct().ok_or_else(not_valid)?;
+                    let first = stack.len().checked_sub(ty.fields().len());
+                    let values = stack.split_off(first.ok_or_else(not_valid)?);
+                    self.new_struct(ty, |i| values.get(i))?
                 }
-                ConstOp::StructNew(_)
-                | ConstOp::StructNewDefault(_)
-                | ConstOp::ArrayNew(_)
-                | ConstOp::ArrayNewDefault(_)
-                | ConstOp::ArrayNewFixed(..) => {
-                    // SAFETY: the caller's promise.
-                    let object = unsafe { make(store, instance, op, &mut stack)? };
-                    ValRaw::from_u32(object)
+                ConstOp::StructNewDefault(ty) => {
+                    let ty = HeapType::of(self.type_of(instance, *ty));
+                    let ty = ty.as_concrete_struct().ok_or_else(not_valid)?;
+                    self.new_struct(ty, |_| None)?
                 }
-                ConstOp::I32Const(_)
-                | ConstOp::I64Const(_)
-                | ConstOp::F32Const(_)
-                | ConstOp::F64Const(_)
-                | ConstOp::V128Const(_)
-                | ConstOp::RefNull(_) => constant(op).ok_or_else(not_valid)?,
+                ConstOp::ArrayNew(ty) => {
+                    let len = stack.pop().ok_or_else(not_valid)?.raw(store).get_u32();
+                    let value = stack.pop().ok_or_else(not_valid)?;
+                    self.new_array(instance, *ty, len, |_| Some(&value))?
+                }
+                ConstOp::ArrayNewDefault(ty) => {
+                    let len = stack.pop().ok_or_else(not_valid)?.raw(store).get_u32();
+                    self.new_array(instance, *ty, len, |_| None)?
+                }
+                ConstOp::ArrayNewFixed(ty, len) => {
+                    let first = stack.len().checked_sub(*len as usize);
+                    let values = stack.split_off(first.ok_or_else(not_valid)?);
+                    self.new_array(instance, *ty, *len, |i| values.get(i as usize))?
+                }
+                _ => Item::Plain(constant(op).ok_or_else(not_valid)?),
             };
             stack.push(value);
         }
-        stack.pop().ok_or_else(not_valid)
+        let value = stack.pop().ok_or_else(not_valid)?;
+        Ok(value.raw(self.get()))
+    }
+
+    fn type_of(&mut self, instance: InstanceId, ty: TypeIndex) -> RegisteredType {
+        let module = self.get().instances[instance].module();
+        module.inner().types[ty.index()].clone()
+    }
+
+    /// A struct with these values, those that are not there zero.
+    fn new_struct<'a>(
+        &mut self,
+        ty: &StructType,
+        value: impl Fn(usize) -> Option<&'a Item>,
+    ) -> Result<Item> {
+        let layout = ty.0.struct_layout().ok_or_else(not_valid)?;
+        let object = self.allocate(&ty.0, NewKind::Struct)?;
+        let store = self.get();
+        for (i, (field, &offset)) in ty.fields().zip(&layout.offsets).enumerate() {
+            let raw = value(i).map_or_else(ValRaw::default, |item| item.raw(store));
+            write(store, object, offset, field.element_type(), raw);
+        }
+        Ok(Item::rooted(store, object))
+    }
+
+    /// An array of these values, those that are not there zero.
+    fn new_array<'a>(
+        &mut self,
+        instance: InstanceId,
+        ty: TypeIndex,
+        len: u32,
+        value: impl Fn(u32) -> Option<&'a Item>,
+    ) -> Result<Item> {
+        let ty = self.type_of(instance, ty);
+        let layout = *ty.array_layout().ok_or_else(not_valid)?;
+        let element = HeapType::of(ty.clone());
+        let element = element
+            .as_concrete_array()
+            .ok_or_else(not_valid)?
+            .element_type();
+        let array = self.allocate(&ty, NewKind::Array(len))?;
+        let store = self.get();
+        for i in 0..len {
+            let Some(item) = value(i) else {
+                break;
+            };
+            let offset = layout.base + (i << layout.element_log2);
+            write(store, array, offset, &element, item.raw(store));
+        }
+        Ok(Item::rooted(store, array))
     }
 }
 
-/// Makes the object that an instruction makes.
-///
-/// # Safety
-/// As for [`StoreOpaque::const_eval`].
-unsafe fn make(
-    store: *mut StoreOpaque,
-    instance: InstanceId,
-    op: &ConstOp,
-    stack: &mut Vec<ValRaw>,
-) -> Result<u32> {
-    // SAFETY: the caller's promise.
-    let module = unsafe { (&(*store).instances)[instance].module().clone() };
-    let wasm = module.wasm();
-    let is_func = |ty: &RefType| wasm.is_func_ref(ty);
-    let number = |ty: TypeIndex| module.inner().type_ids[ty.index()];
-    let pop = |stack: &mut Vec<ValRaw>| stack.pop().ok_or_else(not_valid);
-    // The type, an array's length, and what is written: values, or one everywhere.
-    let (ty, length, values) = match *op {
-        ConstOp::StructNew(ty) => {
-            let start = stack.len().checked_sub(wasm.struct_fields(ty).len());
-            (ty, 0, stack.split_off(start.ok_or_else(not_valid)?))
-        }
-        ConstOp::StructNewDefault(ty) => {
-            let zeros = vec![ValRaw::default(); wasm.struct_fields(ty).len()];
-            (ty, 0, zeros)
-        }
-        ConstOp::ArrayNew(ty) => {
-            let length = pop(stack)?.get_u32();
-            (ty, length, vec![pop(stack)?])
-        }
-        ConstOp::ArrayNewDefault(ty) => (ty, pop(stack)?.get_u32(), vec![]),
-        ConstOp::ArrayNewFixed(ty, length) => {
-            let start = stack.len().checked_sub(length as usize);
-            (ty, length, stack.split_off(start.ok_or_else(not_valid)?))
-        }
-        _ => return Err(not_valid()),
-    };
-    if let Some(element) = wasm.array_element(ty) {
-        // SAFETY: the caller's promise; the type is an array's.
-        let object = unsafe { StoreOpaque::gc_new_array(store, number(ty), length)? };
-        let layout = array_layout(&element.storage, is_func);
-        if !values.is_empty() {
-            for i in 0..length {
-                let value = *values.get(i as usize).unwrap_or(&values[0]);
-                let offset = layout.base + (i << layout.element_log2);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    write(
-                        &mut *store,
-                        object,
-                        offset,
-                        element.storage,
-                        value,
-                        layout.traced,
-                    )
-                };
-            }
-        }
-        return Ok(object);
-    }
-    let fields = wasm.struct_fields(ty);
-    let layout = struct_layout(fields, is_func);
-    // SAFETY: the caller's promise; the type is a struct's.
-    let object = unsafe { StoreOpaque::gc_new(store, number(ty), VmObject::STRUCT)? };
-    for offset in (VmObject::SIZE..layout.size).step_by(8) {
-        // SAFETY: as above. What the barrier looks at is there before it.
-        unsafe { (*store).gc_write(object, offset, [0; 8], false) };
-    }
-    for ((field, &offset), &value) in fields.iter().zip(&layout.offsets).zip(&values) {
-        let traced = layout.refs.contains(&offset);
-        // SAFETY: as above.
-        unsafe { write(&mut *store, object, offset, field.storage, value, traced) };
-    }
-    Ok(object)
-}
-
-/// Writes a field or element.
-fn write(
-    store: &mut StoreOpaque,
-    object: u32,
-    offset: u32,
-    storage: StorageType,
-    value: ValRaw,
-    traced: bool,
-) {
-    match storage {
-        StorageType::I8 => {
-            store.gc_write(object, offset, (value.get_u32() as u8).to_ne_bytes(), false);
-        }
-        StorageType::I16 => {
-            store.gc_write(
-                object,
-                offset,
-                (value.get_u32() as u16).to_ne_bytes(),
-                false,
-            );
-        }
-        StorageType::Val(ValType::I32 | ValType::F32) => {
-            store.gc_write(object, offset, value.get_u32().to_ne_bytes(), false);
-        }
-        StorageType::Val(ValType::V128) => store.gc_write(object, offset, value.bytes, false),
-        StorageType::Val(ValType::Ref(_)) if traced => {
-            store.gc_write(object, offset, value.get_u32().to_ne_bytes(), true);
-        }
-        StorageType::Val(_) => {
-            store.gc_write(object, offset, value.get_u64().to_ne_bytes(), false);
-        }
+/// Writes into an object that was made just now.
+fn write(store: &mut StoreOpaque, object: u32, offset: u32, ty: &StorageType, raw: ValRaw) {
+    let [a, b, c, d, e, f, g, h, ..] = raw.bytes;
+    match storage_size(ty) {
+        1 => store.gc_write(object, offset, (raw.get_u32() as u8).to_ne_bytes(), false),
+        2 => store.gc_write(object, offset, (raw.get_u32() as u16).to_ne_bytes(), false),
+        4 => store.gc_write(object, offset, [a, b, c, d], false),
+        8 => store.gc_write(object, offset, [a, b, c, d, e, f, g, h], false),
+        _ => store.gc_write(object, offset, raw.bytes, false),
     }
 }
 
@@ -203,20 +189,21 @@ pub(super) fn constant(op: &ConstOp) -> Option<ValRaw> {
     })
 }
 
-fn binary32(stack: &mut Vec<ValRaw>, op: fn(i32, i32) -> i32) -> Result<ValRaw> {
-    let (b, a) = (stack.pop(), stack.pop());
-    let (Some(a), Some(b)) = (a, b) else {
-        return Err(not_valid());
-    };
-    Ok(ValRaw::from_i32(op(a.get_i32(), b.get_i32())))
+fn binary32(stack: &mut Vec<Item>, op: fn(i32, i32) -> i32) -> Result<Item> {
+    let (a, b) = operands(stack)?;
+    Ok(Item::Plain(ValRaw::from_i32(op(a.get_i32(), b.get_i32()))))
 }
 
-fn binary64(stack: &mut Vec<ValRaw>, op: fn(i64, i64) -> i64) -> Result<ValRaw> {
-    let (b, a) = (stack.pop(), stack.pop());
-    let (Some(a), Some(b)) = (a, b) else {
-        return Err(not_valid());
-    };
-    Ok(ValRaw::from_i64(op(a.get_i64(), b.get_i64())))
+fn binary64(stack: &mut Vec<Item>, op: fn(i64, i64) -> i64) -> Result<Item> {
+    let (a, b) = operands(stack)?;
+    Ok(Item::Plain(ValRaw::from_i64(op(a.get_i64(), b.get_i64()))))
+}
+
+fn operands(stack: &mut Vec<Item>) -> Result<(ValRaw, ValRaw)> {
+    match (stack.pop(), stack.pop()) {
+        (Some(Item::Plain(b)), Some(Item::Plain(a))) => Ok((a, b)),
+        _ => Err(not_valid()),
+    }
 }
 
 fn not_valid() -> Error {

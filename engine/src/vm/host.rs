@@ -191,9 +191,17 @@ unsafe fn ref_from_raw(store: &StoreOpaque, kind: RefKind, raw: &ValRaw) -> Ref 
     unsafe {
         match kind {
             RefKind::Func => Ref::Func(Sealed::from_raw(raw, store)),
-            _ => Ref::Extern(Sealed::from_raw(raw, store)),
+            RefKind::Extern => Ref::Extern(Sealed::from_raw(raw, store)),
+            RefKind::Any => Ref::Any(Sealed::from_raw(raw, store)),
+            RefKind::Exn => Ref::Exn(Sealed::from_raw(raw, store)),
         }
     }
+}
+
+/// A value that an object of this store has in a field of this type.
+pub(crate) fn val_from_object(store: &StoreOpaque, ty: &crate::ValType, raw: &ValRaw) -> Val {
+    // SAFETY: fields hold values of their types.
+    unsafe { val_of(store, ty, raw) }
 }
 
 /// The raw form of a value; an error if it is not of this type, which has engine-wide numbers, or of
@@ -232,6 +240,8 @@ pub(crate) fn val_into_raw_of(
         Val::V128(value) => value.into_raw(store),
         Val::FuncRef(value) => value.into_raw(store),
         Val::ExternRef(value) => value.into_raw(store),
+        Val::AnyRef(value) => value.into_raw(store),
+        Val::ExnRef(value) => value.into_raw(store),
     }
 }
 
@@ -356,6 +366,8 @@ unsafe fn run_host<T: 'static>(
         let store: *mut StoreInner<T> = (*(*caller).store).store.cast();
         (store, InstanceData::id_of(caller))
     };
+    // SAFETY: as above.
+    let scope = unsafe { (*store).opaque_mut().open_scope() };
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: as above.
         body(Caller::new(
@@ -363,6 +375,8 @@ unsafe fn run_host<T: 'static>(
             instance,
         ))
     }));
+    // SAFETY: as above; the body's borrow has ended.
+    unsafe { (*store).opaque_mut().close_scope(scope) };
     match result {
         Ok(Ok(value)) => NativeReturn { status: 0, value },
         // SAFETY: as above; the body's borrow has ended.

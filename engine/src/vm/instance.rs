@@ -15,6 +15,7 @@ use cranelift_entity::{EntityRef, PrimaryMap, entity_impl};
 
 use super::allocator::{Parts, Storage};
 use super::definition::Definition;
+use super::gc::WholeStore;
 use super::memory::{LinearMemory, MemoryId, range};
 use super::shared::SharedMemory;
 use super::storage::Zeroed;
@@ -284,22 +285,15 @@ impl StoreOpaque {
     }
 }
 
-/// A constant expression that is an index.
-///
-/// # Safety
-/// As for [`StoreOpaque::const_eval`].
-unsafe fn offset(
-    store: *mut StoreOpaque,
-    instance: InstanceId,
-    expr: &ConstExpr,
-    wide: bool,
-) -> Result<u64> {
-    // SAFETY: the caller's promise.
-    let value = unsafe { StoreOpaque::const_eval(store, instance, expr)? };
-    Ok(match wide {
-        true => value.get_u64(),
-        false => u64::from(value.get_u32()),
-    })
+impl WholeStore<'_> {
+    /// A constant expression that is an index.
+    fn offset(&mut self, instance: InstanceId, expr: &ConstExpr, wide: bool) -> Result<u64> {
+        let value = self.const_eval(instance, expr)?;
+        Ok(match wide {
+            true => value.get_u64(),
+            false => u64::from(value.get_u32()),
+        })
+    }
 }
 
 /// Prepares a store for an instance of the module, which makes objects perhaps.
@@ -321,105 +315,72 @@ pub(crate) fn prepare_heap<T: 'static>(
 /// # Errors
 /// A trap if an active segment is out of bounds, after what came before it took effect, as the
 /// specification says; or memory cannot be had.
-pub(crate) fn instantiate<T>(
-    store: &mut StoreInner<T>,
+pub(crate) fn instantiate(
+    mut whole: WholeStore<'_>,
     module: &Module,
     imports: &[ImportValue],
 ) -> Result<InstanceId> {
-    // A whole store begins with the part that is wanted here; its limiter may be asked.
-    let store = ptr::from_mut(store).cast::<StoreOpaque>();
-    // SAFETY: the whole store is borrowed here. References that are on their way into the instance
-    // are where the collector does not look, and it is told so.
-    unsafe {
-        (*store).externs.transit(true);
-        let made = instantiate_in(store, module, imports);
-        (*store).externs.transit(false);
-        made
-    }
-}
-
-/// # Safety
-/// As for [`StoreOpaque::const_eval`].
-unsafe fn instantiate_in(
-    whole: *mut StoreOpaque,
-    module: &Module,
-    imports: &[ImportValue],
-) -> Result<InstanceId> {
+    let (id, filled) = allocate(whole.get(), module, imports)?;
     let wasm = module.wasm();
     let template = module.template();
-    // SAFETY: the caller's promise; each of these references is gone before the next one is made.
-    let (id, filled) = unsafe { allocate(&mut *whole, module, imports)? };
+
     for &defined in &template.computed {
-        // SAFETY: as above.
-        unsafe {
-            let value = StoreOpaque::const_eval(whole, id, &wasm.global_init[defined])?;
-            let store = &mut *whole;
-            let index = GlobalIndex::new(wasm.num_imported_globals + defined.index());
-            let global = store.instances[id].globals[index];
-            store.global_set(global, value.bytes);
-        }
+        let value = whole.const_eval(id, &wasm.global_init[defined])?;
+        let store = whole.get();
+        let index = GlobalIndex::new(wasm.num_imported_globals + defined.index());
+        let global = store.instances[id].globals[index];
+        store.global_set(global, value.bytes);
     }
     for &defined in &template.full_tables {
         if let TableInit::Expr(expr) = &wasm.table_init[defined] {
-            // SAFETY: as above.
-            unsafe {
-                let value = StoreOpaque::const_eval(whole, id, expr)?.get_u64();
-                let store = &mut *whole;
-                let index = TableIndex::new(wasm.num_imported_tables + defined.index());
-                let table = &mut store.tables[store.instances[id].tables[index]];
-                table.fill_raw(0, value, table.len());
-            }
+            let value = whole.const_eval(id, expr)?.get_u64();
+            let store = whole.get();
+            let index = TableIndex::new(wasm.num_imported_tables + defined.index());
+            let table = &mut store.tables[store.instances[id].tables[index]];
+            table.fill_raw(0, value, table.len());
         }
     }
     for &index in &template.evaluated {
         if let ElementItems::Exprs(exprs) = &wasm.elements[index].items {
-            let value = |expr: &ConstExpr| {
-                // SAFETY: as above.
-                let value = unsafe { StoreOpaque::const_eval(whole, id, expr)? };
-                Ok(value.get_u64())
-            };
-            let values: Result<Box<[u64]>> = exprs.iter().map(value).collect();
-            // SAFETY: as above.
-            unsafe {
-                (&mut (*whole).instances)[id]
-                    .elements
-                    .push((index, values?))
-            };
+            // Each is kept by the instance before the next one may move it.
+            let place = whole.get().instances[id].elements.len();
+            let none = vec![0; exprs.len()].into();
+            whole.get().instances[id].elements.push((index, none));
+            for (i, expr) in exprs.iter().enumerate() {
+                let value = whole.const_eval(id, expr)?.get_u64();
+                whole.get().instances[id].elements[place].1[i] = value;
+            }
         }
     }
     for &index in &template.copied_elements {
         let segment = &wasm.elements[index];
-        // SAFETY: as above.
-        unsafe {
-            if let SegmentMode::Active { target, offset: at } = &segment.mode {
-                let at = offset(whole, id, at, wasm.tables[*target].table64)?;
-                (*whole)
-                    .table_init(id, *target, index, at, 0, segment.items.len() as u64)
-                    .ok_or_else(|| {
-                        Error::new(TrapCode::TableOutOfBounds)
-                            .context(format_args!("element segment {}", index.index()))
-                    })?;
-            }
-            (*whole).elem_drop(id, index);
+        if let SegmentMode::Active { target, offset } = &segment.mode {
+            let at = whole.offset(id, offset, wasm.tables[*target].table64)?;
+            whole
+                .get()
+                .table_init(id, *target, index, at, 0, segment.items.len() as u64)
+                .ok_or_else(|| {
+                    Error::new(TrapCode::TableOutOfBounds)
+                        .context(format_args!("element segment {}", index.index()))
+                })?;
         }
+        whole.get().elem_drop(id, index);
     }
     // Where the contents are known before, no segment can be out of bounds.
     if !filled {
         for &index in &template.active_data {
             let segment = &wasm.data[index];
-            // SAFETY: as above.
-            unsafe {
-                if let SegmentMode::Active { target, offset: at } = &segment.mode {
-                    let at = offset(whole, id, at, wasm.memories[*target].memory64)?;
-                    (*whole)
-                        .memory_init(id, *target, index, at, 0, segment.range.len() as u64)
-                        .ok_or_else(|| {
-                            Error::new(TrapCode::MemoryOutOfBounds)
-                                .context(format_args!("data segment {}", index.index()))
-                        })?;
-                }
-                (*whole).data_drop(id, index);
+            if let SegmentMode::Active { target, offset } = &segment.mode {
+                let at = whole.offset(id, offset, wasm.memories[*target].memory64)?;
+                whole
+                    .get()
+                    .memory_init(id, *target, index, at, 0, segment.range.len() as u64)
+                    .ok_or_else(|| {
+                        Error::new(TrapCode::MemoryOutOfBounds)
+                            .context(format_args!("data segment {}", index.index()))
+                    })?;
             }
+            whole.get().data_drop(id, index);
         }
     }
     Ok(id)

@@ -27,6 +27,7 @@ use crate::call_hook::CallHook;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::limits::{Asked, Request};
+use crate::registry::RegisteredType;
 use crate::store::StoreInner;
 use crate::types::{GlobalType, TableType};
 use crate::val::Val;
@@ -160,6 +161,8 @@ pub struct StoreOpaque {
     pub(crate) externs: Externs,
     pub(super) gc: StoreHeap,
     pub(super) roots: Roots,
+    /// Types of objects that the host makes.
+    kept_types: HashMap<u32, RegisteredType>,
     /// The globals that hold references for the collector, of those that it has looked at.
     traced_globals: Vec<GlobalId>,
     looked_at: usize,
@@ -227,6 +230,7 @@ impl StoreOpaque {
             externs: Externs::default(),
             gc: StoreHeap::default(),
             roots: Roots::default(),
+            kept_types: HashMap::new(),
             traced_globals: Vec::new(),
             looked_at: 0,
             tags: PrimaryMap::new(),
@@ -427,6 +431,11 @@ impl StoreOpaque {
     pub(crate) fn global_set(&mut self, id: GlobalId, bytes: [u8; 16]) {
         // SAFETY: as for `global_get`, borrowed mutably.
         unsafe { (*self.globals[id].def.as_ptr()).bytes = bytes }
+    }
+
+    /// Keeps a type as long as the store: objects refer to it by number.
+    pub(crate) fn keep_type(&mut self, ty: &RegisteredType) {
+        self.kept_types.entry(ty.id).or_insert_with(|| ty.clone());
     }
 
     /// Shows where each global has its reference, of those that the collector follows.

@@ -19,7 +19,8 @@ use super::memory::range;
 use super::storage::Zeroed;
 use super::store::{FuncPtr, StoreOpaque};
 use crate::error::{Error, ErrorKind, Result};
-use crate::reference::RefKind;
+use crate::gc::{AnyRef, ExnRef, ExternRef};
+use crate::reference::{Ref, RefKind};
 use crate::types::TableType;
 
 /// A table of a store.
@@ -37,8 +38,8 @@ const ONLY_OLD: u64 = 2;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Element {
     Func(Option<FuncPtr>),
-    /// 0 is null.
-    Extern(u32),
+    /// A reference that the collector follows; 0 is null.
+    Traced(u32),
 }
 
 impl Element {
@@ -46,7 +47,7 @@ impl Element {
         match self {
             Element::Func(None) => VmTable::NULL,
             Element::Func(Some(func)) => func.as_ptr() as u64,
-            Element::Extern(handle) => u64::from(handle),
+            Element::Traced(raw) => u64::from(raw),
         }
     }
 }
@@ -133,6 +134,15 @@ impl Table {
     /// The type with the current size as minimum, as imports are matched against.
     pub(crate) fn ty(&self) -> TableType {
         self.ty.with_minimum(self.len())
+    }
+
+    /// A reference out of a raw element that is none to a function.
+    pub(crate) fn ref_of(&self, store: &StoreOpaque, raw: u32) -> Ref {
+        match self.kind {
+            RefKind::Func | RefKind::Extern => Ref::Extern(ExternRef::from_raw(store, raw)),
+            RefKind::Any => Ref::Any(AnyRef::from_raw(store, raw)),
+            RefKind::Exn => Ref::Exn(ExnRef::from_raw(store, raw)),
+        }
     }
 
     pub(super) fn holds_funcs(&self) -> bool {
@@ -317,7 +327,7 @@ impl StoreOpaque {
             // SAFETY: a table of functions holds null or what `raw` of a `FuncPtr` gave.
             Element::Func(unsafe { FuncPtr::from_raw(raw) })
         } else {
-            Element::Extern(raw as u32)
+            Element::Traced(raw as u32)
         })
     }
 

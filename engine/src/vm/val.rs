@@ -4,16 +4,17 @@
 //! those of `bimetal_abi::convention`.
 
 use bimetal_abi::{ValRaw, VmFuncRef};
-use bimetal_wasm::ValType;
+use bimetal_wasm::{HeapType, RefType, ValType};
 
 use super::store::{FuncPtr, StoreOpaque};
 use crate::error::Result;
 use crate::func::Func;
-use crate::reference::ExternRef;
+use crate::gc::{AnyRef, ArrayRef, EqRef, ExnRef, ExternRef, I31, StructRef};
 use crate::val::V128;
 
-/// A Rust type that is a wasm value: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, [`V128`],
-/// `Option<Func>` (a funcref) and `Option<ExternRef>` (an externref).
+/// A Rust type that is a wasm value: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, [`V128`]; [`Func`],
+/// [`ExternRef`], [`AnyRef`], [`EqRef`], [`StructRef`], [`ArrayRef`], [`ExnRef`] and [`I31`], which are
+/// not null, and `Option`s of these, which may be.
 ///
 /// Sealed: no type outside of this crate can be one.
 pub trait WasmTy: Sized + Send + sealed::WasmTy {}
@@ -197,23 +198,135 @@ impl sealed::WasmTy for Option<Func> {
     }
 }
 
-impl WasmTy for Option<ExternRef> {}
+impl WasmTy for Func {}
 
-impl sealed::WasmTy for Option<ExternRef> {
-    type Abi = u32;
-    const TYPE: ValType = ValType::EXTERNREF;
+impl sealed::WasmTy for Func {
+    type Abi = *mut VmFuncRef;
+    const TYPE: ValType = ValType::Ref(RefType {
+        nullable: false,
+        heap: HeapType::Func,
+    });
 
     fn into_raw(self, store: &mut StoreOpaque) -> Result<ValRaw> {
-        let handle = self.map_or(Ok(0), |value| value.checked(store))?;
-        Ok(ValRaw::from_u32(handle))
+        Some(self).into_raw(store)
     }
 
     unsafe fn from_raw(raw: &ValRaw, store: &StoreOpaque) -> Self {
-        ExternRef::from_handle(store, raw.get_u32())
+        // SAFETY: the caller's promise.
+        let func = unsafe { Option::<Func>::from_raw(raw, store) };
+        func.expect("wasm's type says that it is not null")
     }
 
-    unsafe fn from_abi(abi: u32, store: &StoreOpaque) -> Self {
-        ExternRef::from_handle(store, abi)
+    unsafe fn from_abi(abi: *mut VmFuncRef, store: &StoreOpaque) -> Self {
+        // SAFETY: the caller's promise.
+        let func = unsafe { Option::<Func>::from_abi(abi, store) };
+        func.expect("wasm's type says that it is not null")
+    }
+}
+
+macro_rules! references {
+    ($($ty:ident $heap:ident;)*) => {
+        $(
+            impl WasmTy for Option<$ty> {}
+
+            impl sealed::WasmTy for Option<$ty> {
+                type Abi = u32;
+                const TYPE: ValType = ValType::Ref(RefType {
+                    nullable: true,
+                    heap: HeapType::$heap,
+                });
+
+                fn into_raw(self, store: &mut StoreOpaque) -> Result<ValRaw> {
+                    let raw = self.map_or(Ok(0), |value| value.checked(store))?;
+                    Ok(ValRaw::from_u32(raw))
+                }
+
+                unsafe fn from_raw(raw: &ValRaw, store: &StoreOpaque) -> Self {
+                    $ty::from_raw(store, raw.get_u32())
+                }
+
+                unsafe fn from_abi(abi: u32, store: &StoreOpaque) -> Self {
+                    $ty::from_raw(store, abi)
+                }
+            }
+
+            impl WasmTy for $ty {}
+
+            impl sealed::WasmTy for $ty {
+                type Abi = u32;
+                const TYPE: ValType = ValType::Ref(RefType {
+                    nullable: false,
+                    heap: HeapType::$heap,
+                });
+
+                fn into_raw(self, store: &mut StoreOpaque) -> Result<ValRaw> {
+                    Ok(ValRaw::from_u32(self.checked(store)?))
+                }
+
+                unsafe fn from_raw(raw: &ValRaw, store: &StoreOpaque) -> Self {
+                    // SAFETY: the caller's promise.
+                    unsafe { Self::from_abi(raw.get_u32(), store) }
+                }
+
+                unsafe fn from_abi(abi: u32, store: &StoreOpaque) -> Self {
+                    $ty::from_raw(store, abi).expect("wasm's type says that it is not null")
+                }
+            }
+        )*
+    };
+}
+
+references! {
+    ExternRef Extern;
+    AnyRef Any;
+    EqRef Eq;
+    StructRef Struct;
+    ArrayRef Array;
+    ExnRef Exn;
+}
+
+impl WasmTy for I31 {}
+
+impl sealed::WasmTy for I31 {
+    type Abi = u32;
+    const TYPE: ValType = ValType::Ref(RefType {
+        nullable: false,
+        heap: HeapType::I31,
+    });
+
+    fn into_raw(self, _: &mut StoreOpaque) -> Result<ValRaw> {
+        Ok(ValRaw::from_u32(self.raw()))
+    }
+
+    unsafe fn from_raw(raw: &ValRaw, store: &StoreOpaque) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::from_abi(raw.get_u32(), store) }
+    }
+
+    unsafe fn from_abi(abi: u32, _: &StoreOpaque) -> Self {
+        I31::from_raw(abi).expect("wasm's type says that it is one")
+    }
+}
+
+impl WasmTy for Option<I31> {}
+
+impl sealed::WasmTy for Option<I31> {
+    type Abi = u32;
+    const TYPE: ValType = ValType::Ref(RefType {
+        nullable: true,
+        heap: HeapType::I31,
+    });
+
+    fn into_raw(self, _: &mut StoreOpaque) -> Result<ValRaw> {
+        Ok(ValRaw::from_u32(self.map_or(0, I31::raw)))
+    }
+
+    unsafe fn from_raw(raw: &ValRaw, _: &StoreOpaque) -> Self {
+        I31::from_raw(raw.get_u32())
+    }
+
+    unsafe fn from_abi(abi: u32, _: &StoreOpaque) -> Self {
+        I31::from_raw(abi)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Arguments of calls, and patterns for their results.
 
-use bimetal::{ExternRef, Store, V128, Val};
+use bimetal::{AnyRef, ExternRef, HeapType as Heap, Store, V128, Val};
 use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
@@ -23,22 +23,29 @@ pub(super) fn argument(store: &mut Store<()>, arg: &WastArg<'_>) -> Result<Val, 
         WastArgCore::RefExtern(value) => Val::ExternRef(Some(
             ExternRef::new(store, *value).map_err(|error| error.to_string())?,
         )),
-        WastArgCore::RefHost(_) => return Err("`ref.host` needs the gc proposal".into()),
+        WastArgCore::RefHost(value) => {
+            let host = |store: &mut Store<()>| {
+                let value = ExternRef::new(&mut *store, *value)?;
+                AnyRef::convert_extern(store, value)
+            };
+            Val::AnyRef(Some(host(store).map_err(|error| error.to_string())?))
+        }
     })
 }
 
 fn null(heap: &HeapType<'_>) -> Result<Val, String> {
-    match heap {
-        HeapType::Abstract {
-            ty: AbstractHeapType::Func | AbstractHeapType::NoFunc,
-            ..
-        } => Ok(Val::FuncRef(None)),
-        HeapType::Abstract {
-            ty: AbstractHeapType::Extern | AbstractHeapType::NoExtern,
-            ..
-        } => Ok(Val::ExternRef(None)),
-        other => Err(format!("a null of {other:?} is not supported")),
-    }
+    use AbstractHeapType as A;
+    let HeapType::Abstract { ty, .. } = heap else {
+        return Err(format!("a null of {heap:?} cannot be an argument"));
+    };
+    let top = match ty {
+        A::Func | A::NoFunc => Heap::Func,
+        A::Extern | A::NoExtern => Heap::Extern,
+        A::Exn | A::NoExn => Heap::Exn,
+        A::Any | A::Eq | A::Struct | A::Array | A::I31 | A::None => Heap::Any,
+        other => return Err(format!("a null of {other:?} is not supported")),
+    };
+    Ok(Val::null_ref(&top))
 }
 
 /// Compares results with what is expected of them.
@@ -84,17 +91,16 @@ fn matches(store: &Store<()>, actual: &Val, expected: &WastRetCore<'_>) -> bool 
         (Val::V128(actual), WastRetCore::V128(expected)) => {
             v128_matches(actual.as_u128(), expected)
         }
-        (Val::FuncRef(actual), WastRetCore::RefNull(heap)) => {
-            actual.is_none()
+        (actual, WastRetCore::RefNull(heap)) => {
+            let same = |null: Val| match (actual.ref_(), null.ref_()) {
+                (Some(a), Some(b)) => std::mem::discriminant(&a) == std::mem::discriminant(&b),
+                _ => false,
+            };
+            // A null of a type of the module says no more than that it is one.
+            actual.ref_().is_some_and(|value| value.is_null())
                 && heap
                     .as_ref()
-                    .is_none_or(|heap| !matches!(null(heap), Ok(Val::ExternRef(_))))
-        }
-        (Val::ExternRef(actual), WastRetCore::RefNull(heap)) => {
-            actual.is_none()
-                && heap
-                    .as_ref()
-                    .is_none_or(|heap| !matches!(null(heap), Ok(Val::FuncRef(_))))
+                    .is_none_or(|heap| null(heap).map_or(true, same))
         }
         (Val::FuncRef(actual), WastRetCore::RefFunc(_)) => actual.is_some(),
         (Val::ExternRef(actual), WastRetCore::RefExtern(expected)) => match (actual, expected) {
@@ -102,8 +108,31 @@ fn matches(store: &Store<()>, actual: &Val, expected: &WastRetCore<'_>) -> bool 
             (Some(_), None) => true,
             (None, _) => false,
         },
+        (Val::AnyRef(Some(actual)), WastRetCore::RefHost(expected)) => {
+            host_number_of_any(store, actual) == Some(*expected)
+        }
+        (Val::AnyRef(Some(_)), WastRetCore::RefAny) => true,
+        (Val::AnyRef(Some(actual)), WastRetCore::RefEq) => is(store, actual, &Heap::Eq),
+        (Val::AnyRef(Some(actual)), WastRetCore::RefI31 | WastRetCore::RefI31Shared) => {
+            is(store, actual, &Heap::I31)
+        }
+        (Val::AnyRef(Some(actual)), WastRetCore::RefStruct) => is(store, actual, &Heap::Struct),
+        (Val::AnyRef(Some(actual)), WastRetCore::RefArray) => is(store, actual, &Heap::Array),
         _ => false,
     }
+}
+
+fn is(store: &Store<()>, value: &AnyRef, ty: &Heap) -> bool {
+    value.matches_ty(store, ty).unwrap_or(false)
+}
+
+/// The number that `(ref.host N)` put into a reference.
+fn host_number_of_any(store: &Store<()>, value: &AnyRef) -> Option<u32> {
+    value
+        .host_data(store)
+        .ok()?
+        .and_then(|data| data.downcast_ref::<u32>())
+        .copied()
 }
 
 /// The number that `(ref.extern N)` put into a reference.
@@ -182,6 +211,13 @@ fn describe(store: &Store<()>, value: &Val) -> String {
             Some(number) => format!("(ref.extern {number})"),
             None => "(ref.extern)".into(),
         },
+        Val::AnyRef(None) => "(ref.null any)".into(),
+        Val::AnyRef(Some(value)) => match value.ty(store) {
+            Ok(ty) => format!("(ref {ty})"),
+            Err(error) => error.to_string(),
+        },
+        Val::ExnRef(None) => "(ref.null exn)".into(),
+        Val::ExnRef(Some(_)) => "(ref exn)".into(),
     }
 }
 

@@ -37,6 +37,7 @@ mod statistics;
 mod store;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub(crate) use heap::HeapConfig;
 pub(super) use mark::HostMarks;
@@ -44,3 +45,4 @@ pub(crate) use roots::{OwnedRoot, RootHandle, Roots, ScopeStart};
 pub(crate) use spaces::Spaces;
 pub use statistics::GcStats;
 pub(crate) use store::StoreHeap;
+pub(crate) use whole::{NewKind, WholeStore};

@@ -170,8 +170,8 @@ fn a_space_is_used_again_as_if_it_were_new() {
         let used = mutator.heap.nursery.end();
         // SAFETY: the nursery is accessible, but for where null would be.
         let bytes = unsafe {
-            let first = mutator.heap.view.base.add(super::classes::BLOCK as usize);
-            std::slice::from_raw_parts(first, (used - super::classes::BLOCK) as usize)
+            let first = mutator.heap.view.base.add(BLOCK as usize);
+            std::slice::from_raw_parts(first, (used - BLOCK) as usize)
         };
         assert!(bytes.iter().all(|&byte| byte == 0));
         for _ in 0..20_000 {
