@@ -27,8 +27,9 @@ use crate::vm::{val_from_raw, val_into_raw};
 const KNOWN: usize = 512;
 
 /// Where exceptions go on, by the return addresses of calls that they end. Code that a store runs
-/// stays where it is as long as the store lives.
-pub(super) struct Handlers(Box<[Known; KNOWN]>);
+/// stays where it is as long as the store lives. Empty before the first one: few stores have any.
+#[derive(Default)]
+pub(super) struct Handlers(Vec<Known>);
 
 #[derive(Clone, Copy, Default)]
 struct Known {
@@ -39,23 +40,23 @@ struct Known {
     frame_size: usize,
 }
 
-impl Default for Handlers {
-    fn default() -> Self {
-        Handlers(Box::new([Known::default(); KNOWN]))
-    }
-}
-
 impl Handlers {
     fn of(&mut self, return_pc: usize) -> Known {
-        let known = &mut self.0[(return_pc ^ return_pc >> 9) % KNOWN];
-        if known.return_pc != return_pc {
-            *known = look_up(return_pc);
+        let place = (return_pc ^ return_pc >> 9) % KNOWN;
+        match self.0.get(place) {
+            Some(known) if known.return_pc == return_pc => *known,
+            _ => self.add(place, return_pc),
         }
-        *known
+    }
+
+    #[cold]
+    fn add(&mut self, place: usize, return_pc: usize) -> Known {
+        self.0.resize(KNOWN, Known::default());
+        self.0[place] = look_up(return_pc);
+        self.0[place]
     }
 }
 
-#[cold]
 fn look_up(return_pc: usize) -> Known {
     let found = module_at(return_pc).and_then(|module| {
         let (func, offset) = module.code.find(return_pc)?;
