@@ -109,6 +109,10 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     // Not where results are compared: they are the processor's choice, and a peer's deterministic
     // results are not the specification's.
     config.relaxed_simd_enabled = config.simd_enabled && u.ratio(1, 2)?;
+    // Nor there, as long as the host has no values for references to exceptions, which would be
+    // arguments and results.
+    config.exceptions_enabled = u.ratio(1, 2)?;
+    config.max_tags = 5;
     if u.ratio(1, 40)? {
         config.max_memory32_bytes = 1 << 32;
         config.max_table_elements = 1_000_000;
