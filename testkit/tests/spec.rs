@@ -49,7 +49,7 @@ fn configurations() -> [(&'static str, Config); 12] {
         .opt_level(OptLevel::None)
         .relaxed_simd_deterministic(true);
     let mut zealous = verified();
-    zealous.gc_zeal_alloc_counter(std::num::NonZeroU32::new(1));
+    zealous.gc_zeal_alloc_counter(NonZeroU32::new(1));
     let mut moving_memories = verified();
     moving_memories.memory_reservation(0).memory_guard_size(0);
     let mut moving_guards = verified();

@@ -70,7 +70,7 @@ mod tests {
         assert!(SIZES.is_sorted_by(|a, b| a < b));
         for size in (8..=LARGEST_CELL).step_by(8) {
             let cell = SIZES[class_of(size)];
-            assert!(cell >= size && cell % 8 == 0);
+            assert!(cell >= size && cell.is_multiple_of(8));
             if size <= 8192 {
                 assert!(cell - size <= size / 8, "{size} in {cell}");
             }

@@ -343,7 +343,7 @@ impl Mutator {
                 _ => size as usize - start as usize,
             };
             let count = view.num_refs(at, header);
-            if kind == VmObject::ARRAY && !new.zeroed || count == 0 || kind != VmObject::ARRAY {
+            if kind != VmObject::ARRAY || !new.zeroed || count == 0 {
                 view.at::<u8>(at + start).write_bytes(byte, filled);
             }
             // Large arrays are left null, but for some elements, which are written with the barrier.
