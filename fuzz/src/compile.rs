@@ -289,7 +289,7 @@ fn one(
     const KINDS: [TrampolineKind; 5] = TrampolineKind::ALL;
     let types: BTreeSet<_> = env.module.functions.values().collect();
     for (i, &ty) in types.into_iter().enumerate() {
-        let ty = env.module.func_type_at(ty);
+        let ty = env.module.erased_func_type(ty);
         for (number, kind) in KINDS.into_iter().enumerate() {
             if how
                 .trampolines

@@ -120,6 +120,19 @@ impl Module {
         self.top_heap_type(ty.heap) == HeapType::Func
     }
 
+    /// A function's type with each reference as wide as its hierarchy: for code between wasm and the
+    /// host, which looks at how values are passed, and knows no module.
+    pub fn erased_func_type(&self, index: TypeIndex) -> FuncType {
+        let erased = |ty: &ValType| match ty {
+            ValType::Ref(ty) => ValType::Ref(RefType::new(true, self.top_heap_type(ty.heap))),
+            other => *other,
+        };
+        let ty = self.func_type_at(index);
+        let params: Vec<_> = ty.params().iter().map(erased).collect();
+        let results: Vec<_> = ty.results().iter().map(erased).collect();
+        FuncType::new(params, results)
+    }
+
     /// The fields of a struct type; none of another, which validation rules out.
     pub fn struct_fields(&self, index: TypeIndex) -> &[FieldType] {
         match &self.types[index].composite {

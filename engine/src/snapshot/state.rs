@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use bimetal_abi::gc::reference;
 use bimetal_wasm::{
     DataIndex, ElemIndex, EntityIndex, FuncIndex, GlobalIndex, MemoryIndex, TableIndex,
 };
@@ -95,7 +96,12 @@ impl Functions {
 fn of_the_host(raw: u64) -> Result<Option<FuncIndex>> {
     match raw {
         0 => Ok(None),
-        _ => Err(Error::msg("a value of the host (an externref)")),
+        _ if raw & u64::from(reference::TAG_MASK) == u64::from(reference::HOST) => {
+            Err(Error::msg("a value of the host (an externref)"))
+        }
+        _ => Err(Error::msg(
+            "an object or an i31, which snapshots do not have",
+        )),
     }
 }
 
