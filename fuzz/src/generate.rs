@@ -107,10 +107,6 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     config.generate_custom_sections = u.ratio(1, 4)?;
     config.min_uleb_size = *u.choose(&[1, 1, 1, 5])?;
     config.gc_enabled = u.ratio(1, 2)?;
-    config.exceptions_enabled = u.ratio(1, 4)?;
-    if config.exceptions_enabled {
-        config.max_tags = 4;
-    }
     // Not where results are compared: they are the processor's choice, and a peer's deterministic
     // results are not the specification's.
     config.relaxed_simd_enabled = config.simd_enabled && u.ratio(1, 2)?;
