@@ -24,7 +24,7 @@ const KEPT: u32 = 64;
 
 /// Work of marking in a step, about a millisecond: at least, and at most if much was promoted.
 const MARKED: u64 = 48 << 10;
-const MOST_MARKED: u64 = 128 << 10;
+const MOST_MARKED: u64 = 96 << 10;
 
 impl Heap {
     /// A minor collection and a step of the cycle. If that was the end of marking: the host values

@@ -33,9 +33,9 @@ pub(super) const FIRST_EDEN: u32 = 512 << 10;
 /// How far eden grows while the old space is smaller than the nursery.
 const SMALL_EDEN: u32 = 1 << 20;
 
-/// If a minor collection copies more bytes than this, which takes more than a millisecond, eden is made
+/// If a minor collection copies more bytes than this, which takes about a millisecond, eden is made
 /// smaller. If it copies less than half of it, eden may grow.
-const MUCH_COPIED: u32 = 3 << 19;
+const MUCH_COPIED: u32 = 1 << 20;
 
 /// How a heap is to be.
 #[derive(Clone, Copy, Debug)]
