@@ -35,7 +35,7 @@ const OWN: [(&str, &str); 2] = [
 
 /// The configurations, by name: how code is made, how it is kept inside of memories, and where these
 /// come from.
-fn configurations() -> [(&'static str, Config); 12] {
+fn configurations() -> [(&'static str, Config); 11] {
     let verified = || {
         let mut config = Config::new();
         config.compiler_verify(true).wasm_custom_page_sizes(true);
@@ -86,9 +86,6 @@ fn configurations() -> [(&'static str, Config); 12] {
         .memory_guard_size(0)
         .signals_based_traps(false)
         .allocation_strategy(pool);
-    // Objects move whenever one is made.
-    let mut collecting = verified();
-    collecting.gc_zeal_alloc_counter(NonZeroU32::new(1));
     [
         ("lazy", lazy),
         ("direct", direct),
@@ -101,7 +98,6 @@ fn configurations() -> [(&'static str, Config); 12] {
         ("instrumented", instrumented),
         ("pooled", pooled),
         ("pooled-checks", pooled_checks),
-        ("collecting", collecting),
     ]
 }
 
