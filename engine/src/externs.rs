@@ -19,7 +19,7 @@ use crate::vm::{ImportValue, StoreOpaque};
 /// let mut store = Store::new(&Engine::default(), ());
 /// let item = Extern::from(Memory::new(&mut store, MemoryType::new(1, None))?);
 /// assert_eq!(item.ty(&store).to_string(), "memory 1");
-/// assert!(item.into_func().is_none());
+/// assert!(item.clone().into_func().is_none());
 /// assert!(item.into_memory().is_some());
 /// # Ok::<(), bimetal::Error>(())
 /// ```

@@ -69,7 +69,7 @@ impl Func {
     ///
     /// let engine = Engine::default();
     /// let mut store = Store::new(&engine, ());
-    /// let ty = FuncType::new(&engine, [ValType::I32; 3], [ValType::I32]);
+    /// let ty = FuncType::new(&engine, vec![ValType::I32; 3], [ValType::I32]);
     /// let sum = Func::new(&mut store, ty, |_caller, params, results| {
     ///     results[0] = Val::I32(params.iter().map(Val::unwrap_i32).sum());
     ///     Ok(())

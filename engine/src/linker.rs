@@ -157,7 +157,7 @@ impl<T: 'static> Linker<T> {
     ///
     /// let engine = Engine::default();
     /// let mut linker = Linker::<()>::new(&engine);
-    /// let ty = FuncType::new(&engine, [ValType::I32; 2], [ValType::I32]);
+    /// let ty = FuncType::new(&engine, [ValType::I32, ValType::I32], [ValType::I32]);
     /// linker.func_new("math", "max", ty, |_caller, params, results| {
     ///     results[0] = params[0].unwrap_i32().max(params[1].unwrap_i32()).into();
     ///     Ok(())
