@@ -1,6 +1,6 @@
 //! Objects on the collected heap, and how types are known at run time.
 //!
-//! A reference to an object, exception or host value is 32 bits wide ([`reference`]). Those to
+//! A reference to an object, exception or host value is 32 bits wide ([`mod@reference`]). Those to
 //! objects are byte offsets into the store's heap, whose base never moves; objects do. An object
 //! begins with a [`VmObject`] header; what follows is laid out by [`struct_layout`],
 //! [`array_layout`] or [`exception_layout`]. A function reference in an object is its address, 8

@@ -7,7 +7,7 @@
 //!
 //! Encoding of an entry: `varint(code offset delta)`, a byte (trap code, or 0 for a call) whose
 //! high bit says that an inline node follows as `varint`, `zigzag varint(wasm offset delta)`. The
-//! byte for a call with a handler is [`CALL_WITH_HANDLER`]; `zigzag varint` of the handler's distance
+//! byte for a call with a handler is `CALL_WITH_HANDLER`; `zigzag varint` of the handler's distance
 //! from the call and `varint` of the frame's size end such an entry.
 
 use bimetal_abi::TrapCode;

@@ -1,12 +1,12 @@
 //! Wasm → SSA graph.
 //!
 //! One pass over the body of a validated function: operand stack and control stack as in
-//! validation, locals to values by [`locals`], an instruction of the graph for each of wasm that
+//! validation, locals to values by `locals`, an instruction of the graph for each of wasm that
 //! computes or does something. Code that cannot be reached is skipped. The families of
 //! instructions have a file each; those that only take operands and give one result (numeric and
 //! most vector ones) come from the table of ops.
 //!
-//! A body is built *in an environment* ([`BodyEnv`]): the values of its parameters, its node in
+//! A body is built *in an environment* (`BodyEnv`): the values of its parameters, its node in
 //! the tree of inlined calls, and what a return does. The root function is one case; inlining is
 //! to build the callee's body where the call stands, in the same graph and from its own bytes.
 //!

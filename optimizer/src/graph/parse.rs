@@ -39,7 +39,7 @@ impl std::error::Error for ParseError {}
 /// Parses one function.
 ///
 /// # Errors
-/// At the first place that is not as [`print`](super::print) makes it.
+/// At the first place that is not as `print` makes it.
 ///
 /// # Examples
 /// ```

@@ -24,7 +24,7 @@ pub enum Type {
     /// Host reference.
     ExternRef,
     /// Reference to an object or `i31`; its bits are as those of host references, see
-    /// [`bimetal_abi::gc::reference`].
+    /// [`mod@bimetal_abi::gc::reference`].
     AnyRef,
     /// Reference to an exception, likewise.
     ExnRef,
