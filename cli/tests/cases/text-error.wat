@@ -23,10 +23,10 @@
 ;; STDERR: broken
 ;;
 ;; RUN: bimetal run %t/future.wat
-;; WRITE: future.wat (module (tag) (func (export "_start")))
+;; WRITE: future.wat (module (memory 1 (pagesize 1)) (func (export "_start")))
 ;; EXIT: 1
 ;; STDERR: error: `%t/future.wat` cannot be loaded:
-;; STDERR: exception handling
+;; STDERR: custom page sizes
 (module
   (func (export "f") (result i32)
     (i32.add i32.sum)))
