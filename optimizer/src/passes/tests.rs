@@ -83,6 +83,11 @@ fn the_table_keeps_its_constraints() {
             levels: OPTIMIZED,
             run: simplify::run,
         },
+        Pass {
+            name: "cold",
+            levels: OPTIMIZED,
+            run: cold::run,
+        },
     ];
     assert!(
         check_table(&reversed, CONSTRAINTS)
@@ -114,6 +119,11 @@ fn the_table_keeps_its_constraints() {
             name: "dce",
             levels: &[OptLevel::Full],
             run: dce::run,
+        },
+        Pass {
+            name: "cold",
+            levels: OPTIMIZED,
+            run: cold::run,
         },
     ];
     assert!(

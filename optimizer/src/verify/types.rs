@@ -113,7 +113,7 @@ fn indices(env: &ModuleEnv, op: Op, imm: Imm) -> Check {
             func_type(env, ty)
         }
         Imm::Type(ty) => match op {
-            Op::CallRef | Op::ReturnCallRef => func_type(env, ty),
+            Op::CallRef | Op::ReturnCallRef | Op::TryCallRef => func_type(env, ty),
             Op::StructNew | Op::StructNewDefault => struct_type(env, ty).map(drop),
             _ => array_type(env, ty),
         },

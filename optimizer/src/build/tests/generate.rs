@@ -279,6 +279,7 @@ pub fn single(op: Op) -> Option<String> {
         Op::TryCall | Op::ExnTag | Op::ExnField | Op::TagAddress => {
             return Some(calls("(call $f)"));
         }
+        Op::TryCallRef => return Some(calls("(call_ref $t (ref.null $t))")),
         Op::TryCallIndirect => return Some(calls("(call_indirect (type $t) (i32.const 0))")),
         Op::ExnNew | Op::ThrowRef => return Some("(module (tag) (func (throw 0)))".into()),
         _ => {}
