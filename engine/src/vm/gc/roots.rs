@@ -81,16 +81,22 @@ impl Roots {
         (serial == handle.serial).then_some(raw)
     }
 
-    /// Begins a scope.
+    /// Begins a scope: each call of a host function does.
+    #[inline]
     pub(crate) fn open_scope(&mut self) -> ScopeStart {
         ScopeStart(self.stack_mut().places.len())
     }
 
     /// Ends it, and those that were begun in it.
+    #[inline]
     pub(crate) fn close_scope(&mut self, scope: ScopeStart) {
-        self.stack_mut().places.truncate(scope.0);
+        let places = &mut self.stack_mut().places;
+        if places.len() != scope.0 {
+            places.truncate(scope.0);
+        }
     }
 
+    #[inline]
     fn stack_mut(&mut self) -> &mut Stack {
         self.stack.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

@@ -150,11 +150,13 @@ impl StoreOpaque {
     }
 
     /// Begins a scope for [`StoreOpaque::root`].
+    #[inline]
     pub(crate) fn open_scope(&mut self) -> ScopeStart {
         self.roots.open_scope()
     }
 
     /// Ends it.
+    #[inline]
     pub(crate) fn close_scope(&mut self, scope: ScopeStart) {
         self.roots.close_scope(scope);
     }
