@@ -122,6 +122,29 @@ pub struct VmStoreContext {
 }
 
 impl VmStoreContext {
+    /// That of a store in which nothing has run yet.
+    pub const fn new(types: *const VmTypeInfo) -> VmStoreContext {
+        VmStoreContext {
+            stack_limit: AtomicUsize::new(0),
+            interrupt: AtomicU64::new(0),
+            fuel: 0,
+            exit_fp: 0,
+            exit_pc: 0,
+            entry_fp: 0,
+            entry_sp: 0,
+            entry_handler: 0,
+            store: std::ptr::null_mut(),
+            own_stack_limit: AtomicUsize::new(0),
+            interrupted_pc: 0,
+            arguments: [0; 2],
+            gc_base: std::ptr::null_mut(),
+            gc_next: 0,
+            gc_limit: 0,
+            types,
+            activation: std::ptr::null(),
+        }
+    }
+
     /// What `interrupt` is at least, when it is not zero.
     pub const LOWEST_WISH: u64 = 1 << 62;
     /// A `stack_limit` above all stacks, with room above for the frame's size that is added to it.

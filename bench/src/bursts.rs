@@ -143,3 +143,40 @@ pub fn main(kind: Kind, field: impl FnOnce() -> Field) -> ExitCode {
         }
     }
 }
+
+/// The whole of a benchmark that races libraries: the `cases()` of a file, compiled against Bimetal
+/// and, with the feature `peer`, against Wasmtime, each of which it knows as `runtime`.
+#[macro_export]
+macro_rules! library_race {
+    ($kind:ident, $cases:literal) => {
+        mod bimetal_side {
+            use ::bimetal as runtime;
+            include!($cases);
+        }
+
+        #[cfg(feature = "peer")]
+        mod wasmtime_side {
+            use ::wasmtime as runtime;
+            include!($cases);
+        }
+
+        fn field() -> $crate::bursts::Field {
+            let error = |error: &dyn std::fmt::Display| format!("cannot prepare: {error:#}");
+            let mut field = $crate::bursts::Field::new();
+            match bimetal_side::cases() {
+                Ok(cases) => field.push(("bimetal", cases)),
+                Err(e) => eprintln!("{}", error(&e)),
+            }
+            #[cfg(feature = "peer")]
+            match wasmtime_side::cases() {
+                Ok(cases) => field.push(("wasmtime (library)", cases)),
+                Err(e) => eprintln!("{}", error(&e)),
+            }
+            field
+        }
+
+        fn main() -> std::process::ExitCode {
+            $crate::bursts::main($crate::Kind::$kind, field)
+        }
+    };
+}

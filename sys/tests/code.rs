@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::ErrorKind;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread;
 
@@ -56,25 +56,7 @@ impl Registers {
 }
 
 fn store_context() -> VmStoreContext {
-    VmStoreContext {
-        stack_limit: AtomicUsize::new(0),
-        interrupt: AtomicU64::new(0),
-        fuel: 0,
-        exit_fp: 0,
-        exit_pc: 0,
-        entry_fp: 0,
-        entry_sp: 0,
-        entry_handler: 0,
-        store: ptr::null_mut(),
-        own_stack_limit: AtomicUsize::new(0),
-        interrupted_pc: 0,
-        arguments: [0; 2],
-        gc_base: ptr::null_mut(),
-        gc_next: 0,
-        gc_limit: 0,
-        types: ptr::null(),
-        activation: ptr::null(),
-    }
+    VmStoreContext::new(ptr::null())
 }
 
 fn header(store: *mut VmStoreContext) -> VmContextHeader {

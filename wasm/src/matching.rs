@@ -1,4 +1,4 @@
-//! Which types a value type stands for: classification, and matching (subtyping, spec §3.3).
+//! Matching: which types are subtypes of which (spec §3.3).
 //!
 //! A [`HeapType::Concrete`] is an index into one module's types, so without that module it only
 //! matches itself; rec groups are compared where the module is known (`subtyping.rs`).
@@ -6,49 +6,6 @@
 use crate::types::{HeapType, RefType, ValType};
 
 impl ValType {
-    /// Whether this is an integer or float type.
-    pub fn is_num(&self) -> bool {
-        matches!(
-            self,
-            ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64
-        )
-    }
-
-    /// Whether this is `i32`.
-    pub fn is_i32(&self) -> bool {
-        *self == ValType::I32
-    }
-
-    /// Whether this is `i64`.
-    pub fn is_i64(&self) -> bool {
-        *self == ValType::I64
-    }
-
-    /// Whether this is `f32`.
-    pub fn is_f32(&self) -> bool {
-        *self == ValType::F32
-    }
-
-    /// Whether this is `f64`.
-    pub fn is_f64(&self) -> bool {
-        *self == ValType::F64
-    }
-
-    /// Whether this is `v128`.
-    pub fn is_v128(&self) -> bool {
-        *self == ValType::V128
-    }
-
-    /// Whether this is `funcref`.
-    pub fn is_funcref(&self) -> bool {
-        *self == ValType::FUNCREF
-    }
-
-    /// Whether this is `externref`.
-    pub fn is_externref(&self) -> bool {
-        *self == ValType::EXTERNREF
-    }
-
     /// The reference type, if it is one.
     pub fn as_ref(&self) -> Option<&RefType> {
         match self {
@@ -79,16 +36,6 @@ impl RefType {
     /// A reference to `heap`, or to null too.
     pub fn new(nullable: bool, heap: HeapType) -> RefType {
         RefType { nullable, heap }
-    }
-
-    /// Whether null is a value of it.
-    pub fn is_nullable(&self) -> bool {
-        self.nullable
-    }
-
-    /// What is referred to.
-    pub fn heap_type(&self) -> &HeapType {
-        &self.heap
     }
 
     /// Whether each value of this type is one of `other`.
@@ -166,7 +113,6 @@ mod tests {
         assert!(nullable.matches(&RefType::FUNCREF));
         assert!(not.matches(&nullable));
         assert!(!nullable.matches(&not));
-        assert!(ValType::F64.is_num() && !ValType::V128.is_num());
         assert_eq!(ValType::FUNCREF.as_ref(), Some(&RefType::FUNCREF));
     }
 }

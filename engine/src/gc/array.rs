@@ -93,7 +93,12 @@ impl ArrayRef {
             let elem = elem(i);
             // Mostly it is the same one again.
             if !last.is_some_and(|last| std::ptr::eq(last, elem)) {
-                fields::check(store.opaque(), &field, elem, &format!("element {i}"))?;
+                fields::check(
+                    store.opaque(),
+                    field.element_type(),
+                    elem,
+                    format_args!("element {i}"),
+                )?;
             }
             last = Some(elem);
         }

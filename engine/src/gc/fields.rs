@@ -1,4 +1,6 @@
-//! Fields of objects as values: what structs and arrays have in common.
+//! Fields of objects as values: what structs, arrays and exceptions have in common.
+
+use std::fmt::Display;
 
 use bimetal_abi::ValRaw;
 
@@ -9,7 +11,7 @@ use crate::val::Val;
 use crate::vm::{StoreOpaque, val_from_object, val_into_raw_of};
 
 /// How many bytes a value takes that is stored so.
-pub(crate) fn storage_size(ty: &StorageType) -> usize {
+fn storage_size(ty: &StorageType) -> usize {
     match ty {
         StorageType::I8 => 1,
         StorageType::I16 => 2,
@@ -24,7 +26,7 @@ pub(crate) fn storage_size(ty: &StorageType) -> usize {
 }
 
 /// A value of an object; packed ones without their sign.
-pub(super) fn read(store: &StoreOpaque, object: u32, offset: u32, ty: &StorageType) -> Val {
+pub(crate) fn read(store: &StoreOpaque, object: u32, offset: u32, ty: &StorageType) -> Val {
     let mut raw = ValRaw::default();
     match storage_size(ty) {
         1 => raw = ValRaw::from_u32(u8::from_ne_bytes(store.gc_read(object, offset)).into()),
@@ -37,20 +39,19 @@ pub(super) fn read(store: &StoreOpaque, object: u32, offset: u32, ty: &StorageTy
 }
 
 /// Refuses a value that is not of this type or of another store.
-pub(super) fn check(
+pub(crate) fn check(
     store: &mut StoreOpaque,
-    ty: &FieldType,
+    ty: &StorageType,
     value: &Val,
-    what: &str,
+    what: impl Display,
 ) -> Result<()> {
-    let unpacked = ty.element_type().unpack();
-    val_into_raw_of(store, unpacked, value)
+    val_into_raw_of(store, ty.unpack(), value)
         .map(drop)
         .map_err(|error| error.context(what))
 }
 
 /// Writes a value that was checked. `new` if the object was made just now.
-pub(super) fn write(
+pub(crate) fn write(
     store: &mut StoreOpaque,
     object: u32,
     offset: u32,
@@ -58,17 +59,33 @@ pub(super) fn write(
     value: &Val,
     new: bool,
 ) -> Result<()> {
-    let unpacked = ty.unpack();
-    let raw = val_into_raw_of(store, unpacked, value)?;
+    let raw = val_into_raw_of(store, ty.unpack(), value)?;
+    write_raw(store, object, offset, ty, raw, new);
+    Ok(())
+}
+
+/// Writes the raw form of a value of this type.
+pub(crate) fn write_raw(
+    store: &mut StoreOpaque,
+    object: u32,
+    offset: u32,
+    ty: &StorageType,
+    raw: ValRaw,
+    new: bool,
+) {
     let [a, b, c, d, e, f, g, h, ..] = raw.bytes;
     match storage_size(ty) {
         1 => store.gc_write(object, offset, (raw.get_u32() as u8).to_ne_bytes(), false),
         2 => store.gc_write(object, offset, (raw.get_u32() as u16).to_ne_bytes(), false),
-        4 => store.gc_write(object, offset, [a, b, c, d], unpacked.is_traced() && !new),
+        4 => store.gc_write(
+            object,
+            offset,
+            [a, b, c, d],
+            ty.unpack().is_traced() && !new,
+        ),
         8 => store.gc_write(object, offset, [a, b, c, d, e, f, g, h], false),
         _ => store.gc_write(object, offset, raw.bytes, false),
     }
-    Ok(())
 }
 
 /// The error if a field cannot be written.

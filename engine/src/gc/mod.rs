@@ -7,7 +7,7 @@ mod any;
 mod array;
 mod exception;
 mod external;
-mod fields;
+pub(crate) mod fields;
 mod structure;
 
 use std::fmt;
@@ -16,7 +16,6 @@ pub use any::{AnyRef, EqRef, I31};
 pub use array::{ArrayRef, ArrayRefPre};
 pub use exception::ExnRef;
 pub use external::ExternRef;
-pub(crate) use fields::storage_size;
 pub use structure::{StructRef, StructRefPre};
 
 use crate::caller::Caller;

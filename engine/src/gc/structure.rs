@@ -72,7 +72,12 @@ impl StructRef {
             )));
         }
         for (i, (ty, value)) in ty.fields().zip(values).enumerate() {
-            fields::check(store.opaque(), &ty, value, &format!("field {i}"))?;
+            fields::check(
+                store.opaque(),
+                ty.element_type(),
+                value,
+                format_args!("field {i}"),
+            )?;
         }
         let object = WholeStore::new(store.inner_mut()).allocate(&ty.0, NewKind::Struct)?;
         let store = store.opaque();

@@ -8,9 +8,10 @@ use super::gc::{NewKind, RootHandle, WholeStore};
 use super::instance::InstanceId;
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
-use crate::gc::{I31, storage_size};
+use crate::gc::I31;
+use crate::gc::fields::write_raw;
 use crate::registry::RegisteredType;
-use crate::types::{HeapType, StorageType, StructType};
+use crate::types::{HeapType, StructType};
 
 /// A value on the stack of an expression. What may be an object is rooted: the next allocation may
 /// move it.
@@ -131,7 +132,7 @@ impl WholeStore<'_> {
         let store = self.get();
         for (i, (field, &offset)) in ty.fields().zip(&layout.offsets).enumerate() {
             let raw = value(i).map_or_else(ValRaw::default, |item| item.raw(store));
-            write(store, object, offset, field.element_type(), raw);
+            write_raw(store, object, offset, field.element_type(), raw, true);
         }
         Ok(Item::rooted(store, object))
     }
@@ -158,21 +159,9 @@ impl WholeStore<'_> {
                 break;
             };
             let offset = layout.base + (i << layout.element_log2);
-            write(store, array, offset, &element, item.raw(store));
+            write_raw(store, array, offset, &element, item.raw(store), true);
         }
         Ok(Item::rooted(store, array))
-    }
-}
-
-/// Writes into an object that was made just now.
-fn write(store: &mut StoreOpaque, object: u32, offset: u32, ty: &StorageType, raw: ValRaw) {
-    let [a, b, c, d, e, f, g, h, ..] = raw.bytes;
-    match storage_size(ty) {
-        1 => store.gc_write(object, offset, (raw.get_u32() as u8).to_ne_bytes(), false),
-        2 => store.gc_write(object, offset, (raw.get_u32() as u16).to_ne_bytes(), false),
-        4 => store.gc_write(object, offset, [a, b, c, d], false),
-        8 => store.gc_write(object, offset, [a, b, c, d, e, f, g, h], false),
-        _ => store.gc_write(object, offset, raw.bytes, false),
     }
 }
 

@@ -9,19 +9,19 @@
 //! nothing. An exception that no frame above the newest entry catches is an error of the call that
 //! entered; one that a host function returns such an error for is thrown on from there.
 
-use bimetal_abi::{ObjectLayout, ValRaw, VmContextHeader, VmObject, VmStoreContext};
-use bimetal_wasm::{CompositeType, FuncType, HeapType, RefType, ValType};
+use bimetal_abi::{VmContextHeader, VmObject, VmStoreContext};
 
 use super::activation::{exit, stack_backtrace};
 use super::code::module_at;
+use super::gc::{NewKind, WholeStore};
 use super::store::{Pending, StoreOpaque};
 use super::tags::TagId;
 use crate::error::{Error, Result};
 use crate::exception::Exception;
-use crate::registry::RegisteredType;
-use crate::store::{StoreContextMut, StoreInner};
+use crate::gc::fields;
+use crate::store::StoreContextMut;
+use crate::types::{FuncType, StorageType};
 use crate::val::Val;
-use crate::vm::{val_from_raw, val_into_raw};
 
 /// Return addresses whose handlers are known.
 const KNOWN: usize = 512;
@@ -200,24 +200,9 @@ impl StoreOpaque {
         let Some(tag) = self.exception_tag(exception) else {
             return Vec::new();
         };
-        let Some((ty, layout)) = parts(self.tag_type(tag)) else {
-            return Vec::new();
-        };
-        let fields = ty.params().iter().zip(&layout.offsets);
-        let is_func = |ty: &RefType| match ty.heap {
-            HeapType::Concrete(id) => self.engine().types().at(id.as_u32()).is_func(),
-            _ => false,
-        };
-        let field = |(ty, &offset): (&ValType, &u32)| {
-            let mut raw = ValRaw::default();
-            match size(ty, is_func) {
-                4 => raw.bytes[..4].copy_from_slice(&self.gc_read::<4>(exception, offset)),
-                8 => raw.bytes[..8].copy_from_slice(&self.gc_read::<8>(exception, offset)),
-                _ => raw.bytes = self.gc_read(exception, offset),
-            }
-            // SAFETY: what an exception of this store carries, whose tag is of this type.
-            unsafe { val_from_raw(self, ty, &raw) }
-        };
+        let ty = FuncType(self.tag_type(tag).clone());
+        let fields = ty.params().zip(offsets(&ty));
+        let field = |(ty, &offset)| fields::read(self, exception, offset, &StorageType::from(ty));
         fields.map(field).collect()
     }
 }
@@ -231,10 +216,7 @@ pub(crate) fn new_exception<T: 'static>(
     tag: TagId,
     values: &[Val],
 ) -> Result<u32> {
-    let registered = store.opaque().tag_type(tag).clone();
-    let Some((ty, layout)) = parts(&registered) else {
-        return Err(Error::usage("the type of the tag is no function's"));
-    };
+    let ty = FuncType(store.opaque().tag_type(tag).clone());
     if values.len() != ty.params().len() {
         return Err(Error::usage(format_args!(
             "an exception with this tag carries {} values, not {}",
@@ -242,59 +224,23 @@ pub(crate) fn new_exception<T: 'static>(
             values.len()
         )));
     }
-    // Nothing may move between here and the end, where the values are in the exception.
-    store.opaque().externs.transit(true);
-    let raw = ty.params().iter().zip(values).enumerate();
-    let raw = raw.map(|(i, (ty, value))| {
-        val_into_raw(store.opaque(), ty, value)
-            .map_err(|error| error.context(format_args!("field {i}")))
-    });
-    let raw: Result<Vec<ValRaw>> = raw.collect();
-    let whole: *mut StoreInner<T> = store.inner_mut();
-    // SAFETY: a `StoreInner` begins with its `StoreOpaque`, and we have all of it; the type is that
-    // of a tag.
-    let made = raw.and_then(|raw| unsafe {
-        let made = StoreOpaque::gc_new(whole.cast(), registered.id, VmObject::EXCEPTION)?;
-        Ok((raw, made))
-    });
+    let types = || ty.params().map(StorageType::from);
+    for (i, (ty, value)) in types().zip(values).enumerate() {
+        fields::check(store.opaque(), &ty, value, format_args!("field {i}"))?;
+    }
+    let exception = WholeStore::new(store.inner_mut()).allocate(&ty.0, NewKind::Exception)?;
     let store = store.opaque();
-    store.externs.transit(false);
-    let (raw, exception) = made?;
-    let types = store.engine().types().clone();
-    let is_func = |ty: &RefType| match ty.heap {
-        HeapType::Concrete(id) => types.at(id.as_u32()).is_func(),
-        _ => false,
-    };
     let address = store.tags[tag].def.as_ptr().expose_provenance() as u64;
     let address = address.to_ne_bytes();
     store.gc_write(exception, VmObject::EXCEPTION_TAG, address, false);
-    for ((ty, raw), &offset) in ty.params().iter().zip(&raw).zip(&layout.offsets) {
-        let [a, b, c, d, e, f, g, h, ..] = raw.bytes;
-        match size(ty, is_func) {
-            // A new object: nobody need be told that there is a reference.
-            4 => store.gc_write(exception, offset, [a, b, c, d], false),
-            8 => store.gc_write(exception, offset, [a, b, c, d, e, f, g, h], false),
-            _ => store.gc_write(exception, offset, raw.bytes, false),
-        }
+    for ((field, value), &offset) in types().zip(values).zip(offsets(&ty)) {
+        fields::write(store, exception, offset, &field, value, true)?;
     }
     Ok(exception)
 }
 
-/// What exceptions with a tag of this type carry, and where.
-fn parts(ty: &RegisteredType) -> Option<(&FuncType, &ObjectLayout)> {
-    match &ty.ty.composite {
-        CompositeType::Func(func) => Some((func, ty.exception_layout()?)),
-        _ => None,
-    }
-}
-
-/// The bytes of a field of this type.
-fn size(ty: &ValType, is_func: impl Fn(&RefType) -> bool) -> usize {
-    match ty {
-        ValType::I32 | ValType::F32 => 4,
-        ValType::I64 | ValType::F64 => 8,
-        ValType::V128 => 16,
-        ValType::Ref(ty) if bimetal_abi::gc::is_function(ty, is_func) => 8,
-        ValType::Ref(_) => 4,
-    }
+/// Where exceptions with a tag of this type have what they carry.
+fn offsets(ty: &FuncType) -> &[u32] {
+    let layout = ty.0.exception_layout().expect("it is a function type");
+    &layout.offsets
 }

@@ -54,9 +54,7 @@ pub(crate) use fiber::OnFiber;
 pub use gc::GcStats;
 pub(crate) use gc::{HeapConfig, Spaces};
 pub(crate) use gc::{NewKind, OwnedRoot, RootHandle, ScopeStart, WholeStore};
-pub(crate) use host::{
-    HostFunc, HostKind, val_from_object, val_from_raw, val_into_raw, val_into_raw_of,
-};
+pub(crate) use host::{HostFunc, HostKind, val_from_object, val_into_raw, val_into_raw_of};
 pub use host::{IntoFunc, WasmRet};
 pub use host_async::WasmTyList;
 pub(crate) use image::{ImageFile, ImageText};

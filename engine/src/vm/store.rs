@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bimetal_abi::{ValRaw, VmContextHeader, VmFuncRef, VmGlobal, VmStoreContext};
 use cranelift_entity::{PrimaryMap, entity_impl};
@@ -182,25 +182,9 @@ unsafe impl Sync for StoreOpaque {}
 
 impl StoreOpaque {
     pub(crate) fn new<T: 'static>(engine: &Engine) -> StoreOpaque {
-        let context = NonNull::from(Box::leak(Box::new(VmStoreContext {
-            stack_limit: AtomicUsize::new(0),
-            interrupt: AtomicU64::new(0),
-            fuel: 0,
-            exit_fp: 0,
-            exit_pc: 0,
-            entry_fp: 0,
-            entry_sp: 0,
-            entry_handler: 0,
-            store: std::ptr::null_mut(),
-            own_stack_limit: AtomicUsize::new(0),
-            interrupted_pc: 0,
-            arguments: [0; 2],
-            gc_base: std::ptr::null_mut(),
-            gc_next: 0,
-            gc_limit: 0,
-            activation: std::ptr::null(),
-            types: engine.types().infos(),
-        })));
+        let context = NonNull::from(Box::leak(Box::new(VmStoreContext::new(
+            engine.types().infos(),
+        ))));
         let host_caller = NonNull::from(Box::leak(Box::new(VmContextHeader {
             magic: VmContextHeader::MAGIC,
             reserved: 0,

@@ -6,7 +6,7 @@ use runtime::{
     ValType,
 };
 
-use super::Case;
+use bimetal_bench::bursts::Case;
 
 /// Calls in a burst.
 const MANY: u32 = 20_000;

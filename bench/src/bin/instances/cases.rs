@@ -7,7 +7,7 @@ use runtime::{
     Config, Engine, InstancePre, Linker, Module, PoolingAllocationConfig, Result, Store,
 };
 
-use super::Case;
+use bimetal_bench::bursts::Case;
 
 /// Instances in a burst.
 const MANY: u32 = 100;

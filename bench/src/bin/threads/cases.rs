@@ -5,7 +5,7 @@ use runtime::{
     Config, Engine, Linker, MemoryType, Module, Result, SharedMemory, Store, TypedFunc,
 };
 
-use super::Case;
+use bimetal_bench::bursts::Case;
 
 /// All that threads do. What they share begins at 0: the next row, a counter, a lock with what is
 /// under it, and whose turn it is; each on a cache line of its own.

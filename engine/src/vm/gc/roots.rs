@@ -61,7 +61,6 @@ impl Default for Roots {
     }
 }
 
-#[allow(dead_code, reason = "the API's types for references use them")]
 impl Roots {
     /// A place for a reference, until the current scope ends.
     pub(crate) fn root(&self, raw: u32) -> RootHandle {

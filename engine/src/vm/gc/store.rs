@@ -9,7 +9,7 @@ use bimetal_wasm::{CompositeType, SubType};
 use super::super::store::StoreOpaque;
 use super::heap::{Heap, HeapConfig, NewObject};
 use super::mark::HostMarks;
-use super::object::{array_size, elements_at};
+use super::object::array_size;
 use super::roots::{OwnedRoot, RootHandle, ScopeStart};
 use super::space::{NoRoom, Space};
 use super::stack::{FrameCache, RootSet, StoreRoots};
@@ -32,7 +32,6 @@ enum Extent {
     Full,
 }
 
-#[allow(dead_code, reason = "the API's types for references use it")]
 impl StoreOpaque {
     pub(super) fn type_info(&self, type_id: u32) -> &VmTypeInfo {
         // SAFETY: who has a type's number keeps the type, and the table is the engine's.
@@ -179,12 +178,6 @@ impl StoreOpaque {
             (Some((VmObject::ARRAY, _)), Some(heap)) => unsafe { heap.view.length(array) },
             _ => 0,
         }
-    }
-
-    /// Where the elements of an array begin in it, and the base-2 logarithm of their size.
-    pub(crate) fn gc_elements(&self, type_id: u32) -> (u32, u8) {
-        let log2 = self.type_info(type_id).element_log2;
-        (elements_at(log2), log2)
     }
 
     /// `N` bytes at `offset` from the start of an object, as they are in memory.

@@ -20,6 +20,8 @@ pub(crate) struct WholeStore<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NewKind {
     Struct,
+    /// Of a tag whose type it is.
+    Exception,
     /// With so many elements, all zero.
     Array(u32),
 }
@@ -39,7 +41,7 @@ impl<'a> WholeStore<'a> {
         unsafe { &mut *self.store }
     }
 
-    /// Makes an object of a type that the store keeps. The fields of a struct are undefined: they must
+    /// Makes an object of a type that the store keeps. The fields of a struct or exception are undefined: they must
     /// be written before anything else is done with the store.
     ///
     /// # Errors
@@ -49,6 +51,7 @@ impl<'a> WholeStore<'a> {
         unsafe {
             match kind {
                 NewKind::Struct => StoreOpaque::gc_new(self.store, ty.id, VmObject::STRUCT),
+                NewKind::Exception => StoreOpaque::gc_new(self.store, ty.id, VmObject::EXCEPTION),
                 NewKind::Array(len) => StoreOpaque::gc_new_array(self.store, ty.id, len),
             }
         }

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use bimetal_abi::VmStoreContext;
 use bimetal_abi::gc::{VmObject, VmTypeInfo, reference};
@@ -149,25 +148,7 @@ impl Mutator {
 
     pub(super) fn in_space(seed: u64, config: HeapConfig, space: Space) -> Mutator {
         let types: Vec<_> = (0..TYPES).map(type_info).collect();
-        let context = NonNull::from(Box::leak(Box::new(VmStoreContext {
-            stack_limit: AtomicUsize::new(0),
-            interrupt: AtomicU64::new(0),
-            fuel: 0,
-            exit_fp: 0,
-            exit_pc: 0,
-            entry_fp: 0,
-            entry_sp: 0,
-            entry_handler: 0,
-            store: std::ptr::null_mut(),
-            own_stack_limit: AtomicUsize::new(0),
-            interrupted_pc: 0,
-            arguments: [0; 2],
-            gc_base: std::ptr::null_mut(),
-            gc_next: 0,
-            gc_limit: 0,
-            types: std::ptr::null(),
-            activation: std::ptr::null(),
-        })));
+        let context = NonNull::from(Box::leak(Box::new(VmStoreContext::new(std::ptr::null()))));
         let most = space.most();
         // SAFETY: both live as long as the heap.
         let heap = unsafe { Heap::new(space, &config, context, types.as_ptr()) }.unwrap();
