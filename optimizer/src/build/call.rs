@@ -31,7 +31,7 @@ impl<'a> Builder<'a> {
     pub(super) fn return_call(&mut self, index: u32) -> Result<()> {
         if self.body.exit == Exit::Continue {
             self.call(index)?;
-            return self.return_();
+            return self.return_reached();
         }
         let func = FuncIndex::from_u32(index);
         let ty = self.env.module.func_type(func);
@@ -41,7 +41,7 @@ impl<'a> Builder<'a> {
     pub(super) fn return_call_indirect(&mut self, ty: u32, table: u32) -> Result<()> {
         if self.body.exit == Exit::Continue {
             self.call_indirect(ty, table)?;
-            return self.return_();
+            return self.return_reached();
         }
         let imm = Imm::CallIndirect {
             ty: TypeIndex::from_u32(ty),
@@ -60,11 +60,19 @@ impl<'a> Builder<'a> {
     pub(super) fn return_call_ref(&mut self, ty: u32) -> Result<()> {
         if self.body.exit == Exit::Continue {
             self.call_ref(ty)?;
-            return self.return_();
+            return self.return_reached();
         }
         let index = TypeIndex::from_u32(ty);
         let ty = self.env.module.func_type_at(index);
         self.emit_tail_call(Op::ReturnCallRef, ty.params().len() + 1, Imm::Type(index))
+    }
+
+    /// Returns, if what was called does.
+    fn return_reached(&mut self) -> Result<()> {
+        match self.reachable {
+            true => self.return_(),
+            false => Ok(()),
+        }
     }
 
     /// A call in whose place the function is gone.

@@ -1,20 +1,27 @@
-//! Inlining of functions that are hardly more than the call of them.
+//! Inlining.
 //!
-//! Accessors, and whatever a compiler that was told not to optimise left as a function: no calls, no
-//! loops, a few instructions that do something. Their bodies are built where the calls stand, from
-//! their own bytes, each with a node of its own, so that sites and backtraces name them.
+//! In every module: functions that are hardly more than the call of them. Accessors, and whatever a
+//! compiler that was told not to optimise left as a function: no calls, no loops, a few instructions
+//! that do something.
 //!
-//! What such a function does is all there is to see of it: it has no loop to interrupt, reaches no
-//! deeper into the stack and calls nobody. Only with fuel is entering it to be charged and checked; then
-//! nothing is inlined. What middleware makes of its body is built in its place, whatever that is, but
-//! nothing is inlined into it.
+//! In modules with structs or arrays also functions that are a little larger, call others, loop or deal
+//! with references, and recursive ones into themselves. What makes such modules leaves more to the
+//! engine than what compiles to linear memory, which has inlined already what is worth it.
+//!
+//! Their bodies are built where the calls stand, from their own bytes, each with a node of its own, so
+//! that sites and backtraces name them; calls in them are inlined in turn. What middleware makes of a
+//! body is built in its place, whatever that is, but nothing is inlined into it.
+//!
+//! A function that is inlined is entered without the checks at its start. A loop of calls without end
+//! still meets them: of a circle of functions one is called. With fuel entering a function is charged and
+//! checked; then nothing is inlined.
 //!
 //! **Invariant**: a function's code depends on its own body, the bodies of [`Graph::inline_nodes`], and
 //! what is the same for the whole module.
 
 use bimetal_codegen::InlineNode;
 use bimetal_wasm::body::{self, Operator};
-use bimetal_wasm::{DefinedFuncIndex, FuncIndex, ValType};
+use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncIndex, ValType};
 
 use super::{BodyEnv, Builder, Exit, Result, numeric};
 use crate::graph::Slot;
@@ -25,11 +32,58 @@ const MAX_BODY: usize = 160;
 /// Instructions that do something. Compilers that do not optimise make an accessor of six to fifteen.
 const MAX_COST: u32 = 20;
 
+/// The same for functions that do more than compute, load and store.
+const MAX_GENERAL_COST: u32 = 40;
+
 /// Locals besides parameters: each is set to zero at each call.
 const MAX_LOCALS: u32 = 24;
 
 /// Bytes of bodies that are inlined into one function, beyond the size of its own.
 const MAX_GROWTH: usize = 4 << 10;
+
+/// The same for those of functions that do more than compute, load and store.
+const MAX_GENERAL_GROWTH: usize = 512;
+
+/// How deep inlined functions are in each other.
+const MAX_DEPTH: usize = 4;
+
+/// How deep a recursive function is in itself.
+const MAX_LEVELS: usize = 2;
+
+/// What a call costs: more than an instruction.
+const CALL_COST: u32 = 3;
+
+/// What a function's body is like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    /// Instructions that do something.
+    cost: u32,
+    /// Whether it does more than compute numbers, load and store.
+    general: bool,
+    /// How often it calls itself.
+    self_calls: usize,
+}
+
+/// What may still be inlined, in bytes of bodies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Growth {
+    left: usize,
+    general: usize,
+    /// `general` at first.
+    most: usize,
+}
+
+impl Growth {
+    /// How much may be inlined into a body of so many bytes.
+    pub(super) fn new(size: usize) -> Growth {
+        let most = size.saturating_add(MAX_GENERAL_GROWTH);
+        Growth {
+            left: size.saturating_add(MAX_GROWTH),
+            general: most,
+            most,
+        }
+    }
+}
 
 impl Builder<'_> {
     /// Builds the body of a function in the place of a call of it, if that is worth it. Its arguments
@@ -40,16 +94,26 @@ impl Builder<'_> {
             return Ok(false);
         };
         let size = module.bodies[defined].range.len();
+        let instrumented = self.env.instrumentation.is_some() && self.body.exit != Exit::Return;
         if self.inlining.is_none()
             || self.env.tunables.fuel
-            || self.body.exit != Exit::Return
-            || size > MAX_BODY.min(self.growth)
-            || !self.is_small(defined)
+            || instrumented
+            || size > MAX_BODY.min(self.growth.left)
+        {
+            return Ok(false);
+        }
+        let Some(shape) = self.shape(func, defined) else {
+            return Ok(false);
+        };
+        if shape.general && !self.is_worth(func, size, shape)
             || !self.inlining.as_mut().is_some_and(|fuel| fuel.consume())
         {
             return Ok(false);
         }
-        self.growth -= size;
+        self.growth.left -= size;
+        if shape.general {
+            self.growth.general -= size;
+        }
         let start = self.top(module.func_type(func).params().len())?;
         let params = self.stack.split_off(start);
         let offset = self.offset;
@@ -68,38 +132,90 @@ impl Builder<'_> {
         Ok(true)
     }
 
-    /// How much may be inlined into a body of so many bytes.
-    pub(super) fn growth(size: usize) -> usize {
-        size.saturating_add(MAX_GROWTH)
+    /// Whether a function that does more than compute numbers is inlined here.
+    fn is_worth(&self, func: FuncIndex, size: usize, shape: Shape) -> bool {
+        if size > self.growth.general {
+            return false;
+        }
+        let (mut depth, mut levels) = (0, usize::from(func == self.func));
+        let mut node = self.body.node;
+        while let Some(i) = (node as usize).checked_sub(1) {
+            let inlined = self.graph.inline_nodes[i];
+            depth += 1;
+            levels += usize::from(inlined.func == func);
+            node = inlined.parent;
+        }
+        if shape.self_calls == 0 {
+            return depth < MAX_DEPTH && levels == 0;
+        }
+        // Into itself alone, as deep as there is room for all calls of a level.
+        let (mut copies, mut all) = (1, 0usize);
+        for _ in 0..levels {
+            copies *= shape.self_calls;
+            all += copies;
+        }
+        func == self.func
+            && depth < MAX_LEVELS
+            && depth + 1 == levels
+            && all * size <= self.growth.most
     }
 
-    /// Whether a function is small, and does nothing but compute, load and store.
-    fn is_small(&self, func: DefinedFuncIndex) -> bool {
+    /// What a function is like; `None` if it is too large or has instructions or locals that what is
+    /// inlined does not have.
+    fn shape(&mut self, func: FuncIndex, defined: DefinedFuncIndex) -> Option<Shape> {
         let module = &*self.env.module;
-        let ty = module.func_type(module.func_index(func));
+        let mut shape = Shape::default();
+        let ty = module.func_type(func);
         let mut types = ty.params().iter().chain(ty.results());
-        types.all(is_number) && self.cost(func).is_some_and(|cost| cost <= MAX_COST)
-    }
+        shape.general |= !types.all(is_number);
 
-    /// How many instructions of a function do something; `None` if one of them, or a local, is not of
-    /// those that small functions have.
-    fn cost(&self, func: DefinedFuncIndex) -> Option<u32> {
-        let body = self.env.module.body_reader(func);
+        let body = module.body_reader(defined);
         let mut locals = 0u32;
         for run in body.get_locals_reader().ok()? {
             let (count, ty) = run.ok()?;
             locals = locals.checked_add(count)?;
-            body::val_type(ty).filter(is_number)?;
+            shape.general |= !is_number(&body::val_type(ty)?);
         }
         if locals > MAX_LOCALS {
             return None;
         }
         let mut operators = body.get_operators_reader().ok()?;
-        let mut cost = 0;
-        while !operators.eof() && cost <= MAX_COST {
-            cost += cost_of(&operators.read().ok()?)?;
+        while !operators.eof() {
+            let operator = operators.read().ok()?;
+            match cost_of(&operator) {
+                Some(cost) => shape.cost += cost,
+                None => {
+                    shape.general = true;
+                    shape.cost += general_cost_of(&operator)?;
+                }
+            }
+            if let Operator::Call { function_index } = operator {
+                shape.self_calls += usize::from(function_index == func.as_u32());
+            }
+            let most = match shape.general {
+                true if !self.has_objects() => return None,
+                true => MAX_GENERAL_COST,
+                false => MAX_COST,
+            };
+            if shape.cost > most {
+                // A call, or a reference, may still come.
+                let may_be_general = shape.cost <= MAX_GENERAL_COST && self.has_objects();
+                if !may_be_general {
+                    return None;
+                }
+                shape.general = true;
+            }
         }
-        Some(cost)
+        Some(shape)
+    }
+
+    /// Whether the module has types of structs or arrays.
+    fn has_objects(&mut self) -> bool {
+        let types = &self.env.module.types;
+        *self.has_objects.get_or_insert_with(|| {
+            let mut types = types.values().map(|ty| &ty.composite);
+            types.any(|ty| matches!(ty, CompositeType::Struct(_) | CompositeType::Array(_)))
+        })
     }
 }
 
@@ -110,7 +226,7 @@ fn is_number(ty: &ValType) -> bool {
     )
 }
 
-/// Whether an instruction does something; `None` if small functions do not have it.
+/// Whether an instruction computes numbers, loads or stores, and does something; `None` if it is another.
 fn cost_of(operator: &Operator<'_>) -> Option<u32> {
     use crate::graph::Type::{F32, F64, I32, I64};
     Some(match operator {
@@ -167,5 +283,52 @@ fn cost_of(operator: &Operator<'_>) -> Option<u32> {
                 false => return None,
             }
         }
+    })
+}
+
+/// What an instruction of the other kinds costs; `None` if what is inlined does not have it.
+fn general_cost_of(operator: &Operator<'_>) -> Option<u32> {
+    Some(match operator {
+        Operator::RefNull { .. }
+        | Operator::AnyConvertExtern
+        | Operator::ExternConvertAny
+        | Operator::TypedSelect { .. } => 0,
+        Operator::RefIsNull
+        | Operator::RefAsNonNull
+        | Operator::RefEq
+        | Operator::RefI31
+        | Operator::I31GetS
+        | Operator::I31GetU
+        | Operator::RefFunc { .. }
+        | Operator::BrOnNull { .. }
+        | Operator::BrOnNonNull { .. }
+        | Operator::StructGet { .. }
+        | Operator::StructGetS { .. }
+        | Operator::StructGetU { .. }
+        | Operator::StructSet { .. }
+        | Operator::ArrayLen => 1,
+        Operator::ArrayGet { .. }
+        | Operator::ArrayGetS { .. }
+        | Operator::ArrayGetU { .. }
+        | Operator::ArraySet { .. }
+        | Operator::RefTestNonNull { .. }
+        | Operator::RefTestNullable { .. }
+        | Operator::RefCastNonNull { .. }
+        | Operator::RefCastNullable { .. }
+        | Operator::BrOnCast { .. }
+        | Operator::BrOnCastFail { .. }
+        | Operator::Loop { .. } => 2,
+        Operator::Call { .. }
+        | Operator::CallIndirect { .. }
+        | Operator::CallRef { .. }
+        | Operator::StructNew { .. }
+        | Operator::StructNewDefault { .. }
+        | Operator::ArrayNew { .. }
+        | Operator::ArrayNewDefault { .. }
+        | Operator::ArrayNewData { .. }
+        | Operator::ArrayFill { .. }
+        | Operator::ArrayCopy { .. } => CALL_COST,
+        Operator::ArrayNewFixed { array_size, .. } => array_size.saturating_add(CALL_COST),
+        _ => return None,
     })
 }

@@ -225,14 +225,6 @@ impl Ssa {
         self.num_vars
     }
 
-    /// Forgets all locals but the first `count`.
-    pub fn undeclare(&mut self, count: u32) {
-        self.num_vars = count;
-        while self.runs.last().is_some_and(|run| run.0 > count) {
-            self.runs.pop();
-        }
-    }
-
     // Time and blocks.
 
     /// The next moment. A construct is the moments from one taken at its start to one taken at

@@ -37,7 +37,7 @@ use std::mem::take;
 use bimetal_codegen::middleware::InstrumentedBody;
 use bimetal_codegen::{CompileError, ModuleEnv};
 use bimetal_wasm::body::{self, Operator, OperatorsReader, OperatorsReaderAllocations};
-use bimetal_wasm::{BranchHint, DefinedFuncIndex, FuncType, ValType};
+use bimetal_wasm::{BranchHint, DefinedFuncIndex, FuncIndex, FuncType, ValType};
 
 use crate::graph::{Block, Effects, Graph, Imm, Op, SiteId, SiteInfo, Type, Value};
 use control::Frame;
@@ -154,7 +154,8 @@ fn build_with(
     }
     let mut builder = Builder::new(env, graph, scratch, entry);
     builder.inlining = inlining;
-    builder.growth = Builder::growth(module.bodies[func].range.len());
+    builder.growth = inline::Growth::new(module.bodies[func].range.len());
+    builder.func = module.func_index(func);
     builder.offset = u32::try_from(module.bodies[func].range.start).unwrap_or(u32::MAX);
     let check = builder.enter_function();
     builder.body(&BodyEnv {
@@ -236,7 +237,11 @@ struct Builder<'a> {
     /// Whether functions are inlined, and how many more.
     inlining: Option<&'a mut crate::passes::Fuel>,
     /// How many more bytes of bodies may be.
-    growth: usize,
+    growth: inline::Growth,
+    /// The function of the graph.
+    func: FuncIndex,
+    /// Whether the module has types of structs or arrays, if that was asked for.
+    has_objects: Option<bool>,
 }
 
 fn value_type(env: &ModuleEnv, ty: ValType) -> Type {
@@ -274,7 +279,9 @@ impl<'a> Builder<'a> {
             fuel: None,
             body: BodyState::default(),
             inlining: None,
-            growth: 0,
+            growth: inline::Growth::default(),
+            func: FuncIndex::from_u32(u32::MAX - 1),
+            has_objects: None,
         }
     }
 
@@ -326,7 +333,6 @@ impl<'a> Builder<'a> {
             None => self.operators(&mut operators)?,
             Some(body) => self.instrumented(&mut operators, body)?,
         }
-        self.ssa.undeclare(self.body.locals);
         self.body = outer;
         let at_end = operators.eof();
         self.reader.0 = operators.into_allocations();
