@@ -69,9 +69,9 @@ pub const PROGRAMS: [GuestProgram; 16] = [
 /// Programs in text (`guests/gc/NAME.wat`) that make objects on the collected heap.
 #[rustfmt::skip]
 pub const GC_PROGRAMS: [GuestProgram; 4] = [
-    program("gcmap", "a hash map of objects that grows and shrinks", (24, 0xb5145476a521b75f), (2, 0x8e5d9104b619d242)),
+    program("gcmap", "JetStream's hash map: boxed keys, virtual methods", (40, 0x650ade4d9af75b76), (2, 0x000091528919c2c5)),
     program("gcrichards", "Octane's Richards: tasks that send packets", (2000, 0x00000162514e2d40), (1, 0x00000000016252c0)),
-    program("gcsplay", "Octane's splay: a tree whose nodes come and go", (2000, 0x03f13606b17c167a), (10, 0x19b7c125d072ea4d)),
+    program("gcsplay", "Sightglass's splay: a tree whose nodes come and go", (50, 0x1cfb6a25ba5c6a9d), (1, 0xfc0d3e7fd59c65a1)),
     program("gctrees", "binary trees of the Benchmarks Game", (18, 0x9018f721cf86fdff), (10, 0x00000009017f05ff)),
 ];
 

@@ -1,14 +1,13 @@
-;; Octane's splay: a splay tree of 8000 nodes, each with a payload of about a hundred objects, in which
-;; the oldest are replaced by new ones all the time. What lives, lives for a while and then dies.
+;; Octane's splay, as Sightglass has it: a splay tree of 8000 nodes, each with a payload of about a hundred
+;; objects, in which nodes are replaced by new ones all the time. What lives, lives for a while and then dies.
 (data (i32.const 0) "gcsplay")
 (global $name_length i32 (i32.const 7))
 (global $seed (mut i32) (i32.const 49734321))
-(type $numbers (array i32))
-(type $bytes (array (mut i8)))
-(type $payload (sub (struct)))
-(type $inner (sub final $payload (struct (field $l (ref $payload)) (field $r (ref $payload)))))
-(type $leaf (sub final $payload (struct (field $numbers (ref $numbers)) (field $string (ref $bytes)))))
-(type $node (struct (field $key f64) (field $value (ref $payload))
+(type $numbers (array (mut i32)))
+(rec (type $payload (struct
+  (field $left (mut (ref null $payload))) (field $right (mut (ref null $payload)))
+  (field $numbers (ref null $numbers)))))
+(type $node (struct (field $key f64) (field $value (ref null $payload))
   (field $left (mut (ref null $node))) (field $right (mut (ref null $node)))))
 (global $root (mut (ref null $node)) (ref.null $node))
 
@@ -30,19 +29,26 @@
   (f64.div (f64.convert_i32_u (i32.and (local.get $s) (i32.const 0xfffffff)))
     (f64.const 268435456)))
 
-(func $payload (param $depth i32) (param $tag i32) (result (ref $payload))
-  (local $string (ref $bytes))
+(func $payload (param $depth i32) (result (ref $payload))
+  (local $numbers (ref $numbers))
   (if (result (ref $payload)) (i32.eqz (local.get $depth))
     (then
-      (local.set $string (array.new $bytes (i32.const 120) (i32.const 24)))
-      (array.set $bytes (local.get $string) (i32.const 0) (local.get $tag))
-      (struct.new $leaf
-        (array.new_fixed $numbers 10 (i32.const 0) (i32.const 1) (i32.const 2) (i32.const 3)
-          (i32.const 4) (i32.const 5) (i32.const 6) (i32.const 7) (i32.const 8) (i32.const 9))
-        (local.get $string)))
-    (else (struct.new $inner
-      (call $payload (i32.sub (local.get $depth) (i32.const 1)) (local.get $tag))
-      (call $payload (i32.sub (local.get $depth) (i32.const 1)) (local.get $tag))))))
+      (local.set $numbers (array.new_default $numbers (i32.const 10)))
+      (array.set $numbers (local.get $numbers) (i32.const 0) (i32.const 0))
+      (array.set $numbers (local.get $numbers) (i32.const 1) (i32.const 1))
+      (array.set $numbers (local.get $numbers) (i32.const 2) (i32.const 2))
+      (array.set $numbers (local.get $numbers) (i32.const 3) (i32.const 3))
+      (array.set $numbers (local.get $numbers) (i32.const 4) (i32.const 4))
+      (array.set $numbers (local.get $numbers) (i32.const 5) (i32.const 5))
+      (array.set $numbers (local.get $numbers) (i32.const 6) (i32.const 6))
+      (array.set $numbers (local.get $numbers) (i32.const 7) (i32.const 7))
+      (array.set $numbers (local.get $numbers) (i32.const 8) (i32.const 8))
+      (array.set $numbers (local.get $numbers) (i32.const 9) (i32.const 9))
+      (struct.new $payload (ref.null $payload) (ref.null $payload) (local.get $numbers)))
+    (else (struct.new $payload
+      (call $payload (i32.sub (local.get $depth) (i32.const 1)))
+      (call $payload (i32.sub (local.get $depth) (i32.const 1)))
+      (ref.null $numbers)))))
 
 ;; Brings the node with the key, or one next to it, to the root.
 (func $splay (param $key f64)
@@ -50,7 +56,7 @@
   (local $current (ref $node)) (local $tmp (ref $node))
   (if (ref.is_null (global.get $root)) (then (return)))
   (local.set $dummy (struct.new $node (f64.const 0)
-    (struct.get $node $value (global.get $root)) (ref.null $node) (ref.null $node)))
+    (ref.null $payload) (ref.null $node) (ref.null $node)))
   (local.set $left (local.get $dummy))
   (local.set $right (local.get $dummy))
   (local.set $current (ref.as_non_null (global.get $root)))
@@ -84,30 +90,33 @@
   (struct.set $node $right (local.get $current) (struct.get $node $left (local.get $dummy)))
   (global.set $root (local.get $current)))
 
-;; Whether a key that was not there was put there.
-(func $insert (param $key f64) (result i32)
-  (local $node (ref null $node)) (local $root (ref $node)) (local $value (ref $payload))
+(func $find (param $key f64) (result (ref null $node))
+  (if (ref.is_null (global.get $root)) (then (return (ref.null $node))))
+  (call $splay (local.get $key))
+  (if (f64.eq (struct.get $node $key (global.get $root)) (local.get $key)) (then
+    (return (global.get $root))))
+  (ref.null $node))
+
+(func $insert (param $key f64) (param $value (ref $payload))
+  (local $node (ref $node)) (local $root (ref $node))
+  (local.set $node
+    (struct.new $node (local.get $key) (local.get $value) (ref.null $node) (ref.null $node)))
   (if (ref.is_null (global.get $root)) (then
-    (global.set $root (struct.new $node (local.get $key)
-      (call $payload (i32.const 5) (i32.const 1)) (ref.null $node) (ref.null $node)))
-    (return (i32.const 1))))
+    (global.set $root (local.get $node))
+    (return)))
   (call $splay (local.get $key))
   (local.set $root (ref.as_non_null (global.get $root)))
-  (if (f64.eq (struct.get $node $key (local.get $root)) (local.get $key)) (then
-    (return (i32.const 0))))
-  (local.set $value (call $payload (i32.const 5)
-    (i32.trunc_f64_u (f64.mul (local.get $key) (f64.const 200)))))
+  (if (f64.eq (struct.get $node $key (local.get $root)) (local.get $key)) (then (return)))
   (if (f64.gt (local.get $key) (struct.get $node $key (local.get $root)))
     (then
-      (local.set $node (struct.new $node (local.get $key) (local.get $value)
-        (local.get $root) (struct.get $node $right (local.get $root))))
+      (struct.set $node $left (local.get $node) (local.get $root))
+      (struct.set $node $right (local.get $node) (struct.get $node $right (local.get $root)))
       (struct.set $node $right (local.get $root) (ref.null $node)))
     (else
-      (local.set $node (struct.new $node (local.get $key) (local.get $value)
-        (struct.get $node $left (local.get $root)) (local.get $root)))
+      (struct.set $node $right (local.get $node) (local.get $root))
+      (struct.set $node $left (local.get $node) (struct.get $node $left (local.get $root)))
       (struct.set $node $left (local.get $root) (ref.null $node))))
-  (global.set $root (local.get $node))
-  (i32.const 1))
+  (global.set $root (local.get $node)))
 
 ;; The greatest key below that of the root; NaN if there is none.
 (func $below (result f64) (local $node (ref null $node))
@@ -132,30 +141,30 @@
 (func $insert_new (result f64) (local $key f64)
   (loop $again
     (local.set $key (call $random))
-    (br_if $again (i32.eqz (call $insert (local.get $key)))))
+    (br_if $again (i32.eqz (ref.is_null (call $find (local.get $key))))))
+  (call $insert (local.get $key) (call $payload (i32.const 5)))
   (local.get $key))
 
-(func $sum (param $node (ref null $node)) (result i64)
-  (local $value (ref $payload))
+(func $sum (param $node (ref null $node)) (result i64) (local $value (ref null $payload))
   (if (ref.is_null (local.get $node)) (then (return (i64.const 0))))
   (local.set $value (struct.get $node $value (local.get $node)))
   (loop $leaf
-    (if (ref.test (ref $inner) (local.get $value)) (then
-      (local.set $value (struct.get $inner $r (ref.cast (ref $inner) (local.get $value))))
+    (if (i32.eqz (ref.is_null (struct.get $payload $right (local.get $value)))) (then
+      (local.set $value (struct.get $payload $right (local.get $value)))
       (br $leaf))))
   (i64.add
     (i64.add (i64.rotl (call $sum (struct.get $node $left (local.get $node))) (i64.const 3))
       (call $sum (struct.get $node $right (local.get $node))))
     (i64.add (i64.reinterpret_f64 (struct.get $node $key (local.get $node)))
-      (i64.extend_i32_u (array.get_u $bytes
-        (struct.get $leaf $string (ref.cast (ref $leaf) (local.get $value))) (i32.const 0))))))
+      (i64.extend_i32_u (array.get $numbers
+        (struct.get $payload $numbers (local.get $value)) (i32.const 9))))))
 
 (func $run (param $size i32) (result i64) (local $i i32) (local $key f64) (local $other f64)
   (loop $fill
     (drop (call $insert_new))
     (br_if $fill (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
       (i32.const 8000))))
-  (local.set $i (i32.mul (local.get $size) (i32.const 80)))
+  (local.set $i (i32.mul (local.get $size) (i32.const 800)))
   (loop $replace
     (local.set $key (call $insert_new))
     (call $splay (local.get $key))

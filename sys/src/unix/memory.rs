@@ -193,6 +193,21 @@ impl Reservation {
         Ok(())
     }
 
+    /// Commits memory for `len` bytes from `offset`, which are accessible and will soon be written: so
+    /// many faults at once cost less than half of what they cost one by one. Rounding as for
+    /// [`Reservation::make_accessible`].
+    ///
+    /// # Errors
+    /// If the range is not inside, or the system cannot; what is touched is committed all the same.
+    pub fn populate(&self, offset: usize, len: usize) -> io::Result<()> {
+        let (start, len) = self.range(offset, len)?;
+        if len != 0 {
+            // SAFETY: the range is inside of the mapping that `self` owns, and no contents change.
+            unsafe { rustix::mm::madvise(start.cast(), len, Advice::LinuxPopulateWrite)? };
+        }
+        Ok(())
+    }
+
     /// Maps `len` bytes of `image` from `image_offset` at `offset`, readable and writable; writes
     /// go to private copies. What was there is gone. Both offsets must be multiples of the page
     /// size; `len` is rounded up to it, and the bytes after the image's last are zero.

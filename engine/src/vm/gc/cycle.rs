@@ -4,6 +4,7 @@
 //! allocated in the old space as makes the next worth while. Each step does a bounded amount of work,
 //! counted, not timed: so runs can be repeated.
 
+use super::classes::BLOCK_LOG2;
 use super::heap::{Heap, Phase};
 use super::mark::HostMarks;
 use super::old::is_marked;
@@ -18,9 +19,6 @@ const BLOCKS: u32 = 2048;
 
 /// Blocks that are given back in a step.
 const GIVEN_BACK: u32 = 64;
-
-/// Free blocks that keep their memory, at least.
-const KEPT: u32 = 64;
 
 /// Work of marking in a step, about a millisecond: at least, and at most if much was promoted.
 const MARKED: u64 = 48 << 10;
@@ -129,15 +127,17 @@ impl Heap {
         hosts
     }
 
-    /// Goes on with the cycle.
+    /// Bytes that are allocated in the old space between the end of marking and the next cycle.
+    fn until_next(&self) -> u64 {
+        LITTLE.max(self.live / 4 * 3)
+    }
+
+    /// Goes on with the cycle. Free blocks that will be used until the end of the next one keep their
+    /// memory.
     fn step(&mut self, marking: u64) -> Option<HostMarks> {
         match self.phase {
             Phase::Idle => {
-                let enough = match self.zeal {
-                    Some(_) => 0,
-                    None => LITTLE.max(self.live / 4 * 3),
-                };
-                if self.old.allocated >= enough {
+                if self.zeal.is_some() || self.old.allocated >= self.until_next() {
                     self.old.drop_lists();
                     self.phase = Phase::Clear(0);
                 }
@@ -170,8 +170,8 @@ impl Heap {
                 self.phase = Phase::Sweep(end);
                 if end == self.space.len() {
                     self.live = self.swept;
-                    let kept = (self.live >> 18) as u32;
-                    self.phase = Phase::GiveBack(self.space.nursery(), kept.max(KEPT));
+                    let kept = ((self.until_next() + self.live / 4) >> BLOCK_LOG2) as u32;
+                    self.phase = Phase::GiveBack(self.space.nursery(), kept);
                 }
             }
             Phase::GiveBack(from, mut kept) => {

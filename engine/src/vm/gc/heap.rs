@@ -33,9 +33,13 @@ pub(super) const FIRST_EDEN: u32 = 512 << 10;
 /// How far eden grows while the old space is smaller than the nursery.
 const SMALL_EDEN: u32 = 1 << 20;
 
-/// If a minor collection copies more bytes than this, which takes about a millisecond, eden is made
-/// smaller. If it copies less than half of it, eden may grow.
-const MUCH_COPIED: u32 = 1 << 20;
+/// If a minor collection copies more bytes than this, which takes about two milliseconds for the
+/// smallest objects, eden is made smaller. If it copies less than half of it, eden may grow.
+const MUCH_COPIED: u32 = 2 << 20;
+
+/// How many collections are to pass after that before a larger eden is tried again, if more than half
+/// as much is copied. Programs go through phases: what survived in one dies in the next.
+const PATIENCE: u32 = 16;
 
 /// How a heap is to be.
 #[derive(Clone, Copy, Debug)]
@@ -67,10 +71,8 @@ pub(super) struct Nursery {
     pub(super) eden: u32,
     /// How much it would like to use.
     goal: u32,
-    /// How many collections are to pass before it is tried whether a larger one would do, and how many
-    /// that were the last time.
+    /// How many collections are to pass before it is tried whether a larger one would do.
     patience: u32,
-    last_patience: u32,
     /// Where eden ends for now; `gc_limit` is that or 0.
     pub(super) limit: u32,
     /// The half with the survivors of the last minor collection: its start, and where they end.
@@ -166,7 +168,6 @@ impl Heap {
                 eden: FIRST_EDEN.min(part),
                 goal: FIRST_EDEN.min(part),
                 patience: 0,
-                last_patience: 4,
                 limit: 0,
                 from: part,
                 from_end: part,
@@ -280,8 +281,7 @@ impl Heap {
         let eden = nursery.eden;
         if copied > MUCH_COPIED {
             nursery.goal = (eden / 2 / 8 * 8).max(LEAST_EDEN);
-            nursery.last_patience = (nursery.last_patience * 2).min(256);
-            nursery.patience = nursery.last_patience;
+            nursery.patience = PATIENCE;
         } else if eden * 2 <= most {
             nursery.patience = match copied <= MUCH_COPIED / 2 {
                 true => 0,

@@ -10,7 +10,7 @@
 
 use bimetal_abi::gc::VmObject;
 
-use super::object::{View, host_handle, is_object};
+use super::object::{View, host_handle, is_object, prefetch};
 use super::old::{is_marked, set_marked};
 
 /// Elements of an array that are looked at in one step.
@@ -151,16 +151,4 @@ impl Marker {
         self.stack.clear();
         self.hosts = HostMarks::default();
     }
-}
-
-/// Asks for the memory there.
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: it has no effect but on time, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

@@ -10,10 +10,13 @@
 
 use super::barrier::CARD;
 use super::heap::{Heap, Phase};
-use super::object::{FORWARDED, Header, View};
+use super::object::{FORWARDED, Header, View, prefetch};
 use super::old::{Old, set_marked};
 use super::space::Space;
 use super::stack::RootSet;
+
+/// How far ahead objects in the log are asked for.
+const LOG_AHEAD: usize = 8;
 
 /// The state of one collection.
 struct Evacuation<'h> {
@@ -71,6 +74,7 @@ impl Evacuation<'_> {
                 return object;
             }
             let size = self.view.size(object, header);
+            let has_refs = self.view.num_refs(object, header) > 0;
             if object < self.halves && self.next + size <= self.enough {
                 return self.survive(object, size);
             }
@@ -85,7 +89,7 @@ impl Evacuation<'_> {
                         if self.marking {
                             set_marked(self.space.bits(), new);
                         }
-                        if self.view.num_refs(new, header) > 0 {
+                        if has_refs {
                             self.work.push(new);
                         }
                         return new;
@@ -117,12 +121,21 @@ impl Evacuation<'_> {
     unsafe fn copy(&self, from: u32, to: u32, size: u32) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (from, to) = (self.view.at::<u64>(from), self.view.at::<u64>(to));
+            let (from, to) = (self.view.at::<u8>(from), self.view.at::<u8>(to));
             if size > 256 {
-                return std::ptr::copy_nonoverlapping(from, to, size as usize / 8);
+                return std::ptr::copy_nonoverlapping(from, to, size as usize);
             }
-            for i in 0..size as usize / 8 {
-                *to.add(i) = *from.add(i);
+            let word = |at: u32| {
+                let (from, to) = (from.add(at as usize), to.add(at as usize));
+                to.cast::<u64>().write(from.cast::<u64>().read());
+            };
+            // Not by a call, and not more than it has to be: most objects have two to eight words.
+            word(0);
+            let mut at = size & 8;
+            while at < size {
+                word(at);
+                word(at + 8);
+                at += 16;
             }
         }
     }
@@ -177,7 +190,10 @@ impl Heap {
 
             let logged = std::mem::take(&mut self.log.objects);
             let mut still: Vec<u32> = Vec::new();
-            for &object in &logged {
+            for (i, &object) in logged.iter().enumerate() {
+                if let Some(&later) = logged.get(i + LOG_AHEAD) {
+                    prefetch(this.view.at(later));
+                }
                 let header = this.view.header(object);
                 let young = this.look_into(object, header);
                 let flags = header.0 & !Header::LOGGED | Header::BARRIER;

@@ -22,6 +22,13 @@ pub(super) const LARGEST_HEAP: u64 = (4 << 30) - BLOCK as u64;
 /// Blocks that are made accessible at once, at least.
 const STEP: u32 = 16;
 
+/// At most, unless more are asked for: making them accessible takes less than a millisecond.
+const MOST_STEP: u32 = 64;
+
+/// Blocks of the old space from which on new ones have their memory at once. A quarter of the time that
+/// a program needs to fill its heap can be page faults, but a small heap shall take no more than it has to.
+const POPULATE_FROM: u32 = 64;
+
 /// What a block is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -183,17 +190,24 @@ impl Space {
     }
 
     fn grow_to(&mut self, blocks: u32) -> io::Result<()> {
-        let (from, more) = (self.len() as usize, (blocks - self.len()) as usize);
+        let from = self.len() as usize;
         // Mark bits of a page serve several blocks.
         let page = page_size();
         let bits = from * BLOCK_BITS / page * page;
         let end = (blocks as usize * BLOCK_BITS).next_multiple_of(page);
         self.bits
             .make_accessible(bits, end.min(self.bits.size()) - bits)?;
-        let first = from.max(1);
-        let more = (from + more).saturating_sub(first);
-        self.memory
-            .make_accessible(first << BLOCK_LOG2, more << BLOCK_LOG2)?;
+        let first = from.max(1) << BLOCK_LOG2;
+        let end = (blocks as usize) << BLOCK_LOG2;
+        if end > first {
+            self.memory.make_accessible(first, end - first)?;
+            if from as u32 > self.nursery + POPULATE_FROM
+                && end - first <= MOST_STEP as usize * BLOCK as usize
+            {
+                // Without it everything is only slower.
+                let _ = self.memory.populate(first, end - first);
+            }
+        }
         self.free.resize((blocks as usize).div_ceil(64), 0);
         for block in from as u32..blocks {
             self.blocks.push(Block {
@@ -248,7 +262,7 @@ impl Space {
                 if end > allowed {
                     return Err(NoRoom::Ask(end + self.lent));
                 }
-                let wanted = end.max(self.len() + STEP.max(self.len() / 16));
+                let wanted = end.max(self.len() + (self.len() / 16).clamp(STEP, MOST_STEP));
                 let grown = self.grow_to(wanted.min(allowed));
                 if grown.or_else(|_| self.grow_to(end)).is_err() {
                     return Err(NoRoom::Full);
@@ -268,7 +282,11 @@ impl Space {
     pub(super) fn clear(&mut self, first: u32, count: u32) {
         for block in first..first + count {
             if self.blocks[block as usize].touched {
-                self.forget(block, 1);
+                // SAFETY: the block is accessible, and only ours.
+                unsafe {
+                    let at = self.base().add((block as usize) << BLOCK_LOG2);
+                    std::ptr::write_bytes(at, 0, BLOCK as usize);
+                }
             }
         }
     }
