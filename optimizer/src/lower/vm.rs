@@ -429,7 +429,11 @@ impl Lower<'_> {
     pub(super) fn global_place(&mut self, global: GlobalIndex) -> (Value, u32, MemFlags) {
         let defined = self.env.module.defined_global(global);
         let region = Region::Global(defined.map(|index| index.index() as u32));
-        let constant = !self.env.module.globals[global].mutable;
+        let ty = &self.env.module.globals[global];
+        // What it refers to moves, which changes it.
+        let moves = crate::graph::Type::from_wasm(ty.content, &self.env.module).is_traced()
+            && !self.roots.nothing_moves();
+        let constant = !ty.mutable && !moves;
         let flags = self.flags.global(self.cur.func, region, constant);
         match defined {
             Some(defined) => (self.vmctx, self.env.offsets.global(defined), flags),
