@@ -35,6 +35,7 @@ const OWN: [(&str, &str); 4] = [
         "own/legacy-exceptions.wast",
         include_str!("../scripts/legacy-exceptions.wast"),
     ),
+    ("own/arrays.wast", include_str!("../scripts/arrays.wast")),
     ("own/objects.wast", include_str!("../scripts/objects.wast")),
 ];
 

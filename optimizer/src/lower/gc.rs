@@ -1,4 +1,4 @@
-//! Structs, arrays and `i31`.
+//! Structs and `i31`; what they have in common with arrays (`super::array`).
 //!
 //! An object of a size that is known and small takes its room inline: the next free place moves up,
 //! unless it would pass the limit, and on that cold path the runtime finds room, perhaps by collecting
@@ -9,7 +9,7 @@
 //! Before a traced reference is written into an object that the collector watches, the builtin
 //! `gc_barrier` is called, which keeps all registers; the object's flags say so.
 
-use bimetal_abi::gc::{array_layout, struct_layout};
+use bimetal_abi::gc::struct_layout;
 use bimetal_abi::{Builtin, TrapCode, VmObject, VmStoreContext};
 use bimetal_codegen::{Arch, CompileError};
 use bimetal_wasm::{CompositeType, FieldType, StorageType, TypeIndex, ValType};
@@ -26,14 +26,14 @@ use crate::traps;
 const REACH: u32 = (64 << 10) - 16;
 
 /// Where an access goes.
-struct Place {
+pub(super) struct Place {
     /// The object.
-    base: Value,
+    pub(super) base: Value,
     /// Of an element at an index that is not constant: how many bytes it is from the first.
-    scaled: Option<Value>,
-    offset: u32,
+    pub(super) scaled: Option<Value>,
+    pub(super) offset: u32,
     /// What a fault is, if there can be one.
-    null: Option<TrapCode>,
+    pub(super) null: Option<TrapCode>,
 }
 
 impl Lower<'_> {
@@ -165,119 +165,8 @@ impl Lower<'_> {
         Ok(())
     }
 
-    fn array_new_fixed(
-        &mut self,
-        inst: graph::Inst,
-        ty: TypeIndex,
-        elements: &[graph::Value],
-    ) -> Result<(), CompileError> {
-        let element = self.element_type(ty)?;
-        let module = &*self.env.module;
-        let layout = array_layout(&element.storage, |ty| module.is_func_ref(ty));
-        let length = self.iconst(types::I32, elements.len() as u64);
-        let (reference, object) = if super::roots::is_inline(self.env, self.graph, inst) {
-            let size = layout.byte_size(elements.len() as u32) as u32;
-            let size = size.next_multiple_of(VmObject::ALIGN);
-            let made = self.allocate(inst, ty, VmObject::ARRAY, Some(length), size)?;
-            self.store_new(Opcode::Store, made.1, VmObject::ARRAY_LENGTH, length, true);
-            made
-        } else {
-            let reference = self.make_array(ty, length)?;
-            (reference, self.address(reference))
-        };
-        let watched = self.is_watched(layout.traced, layout.byte_size(elements.len() as u32));
-        for (i, &value) in elements.iter().enumerate() {
-            let value = self.get(value)?;
-            let offset = layout.base + ((i as u32) << layout.element_log2);
-            if watched {
-                let offset = self.iconst(POINTER, u64::from(offset));
-                self.barrier(reference, object, offset, None);
-            }
-            self.initialise(object, offset, element.storage, value);
-        }
-        self.set(self.graph.result(inst), reference);
-        Ok(())
-    }
-
-    /// Whether the collector watches a new array of so many bytes.
-    fn is_watched(&self, traced: bool, size: u64) -> bool {
-        traced && size > u64::from(VmObject::LARGEST_UNGUARDED)
-    }
-
-    fn array_new(
-        &mut self,
-        inst: graph::Inst,
-        ty: TypeIndex,
-        value: Option<graph::Value>,
-        length: graph::Value,
-    ) -> Result<(), CompileError> {
-        let element = self.element_type(ty)?;
-        let length = self.get(length)?;
-        let reference = self.make_array(ty, length)?;
-        if let Some(value) = value.filter(|&value| !self.is_zero(value)) {
-            let value = self.get(value)?;
-            let (low, high) = self.as_bits(element.storage, value);
-            let start = self.iconst(types::I32, 0);
-            self.call_builtin(Builtin::array_fill, &[reference, start, low, high, length]);
-        }
-        self.set(self.graph.result(inst), reference);
-        Ok(())
-    }
-
-    /// Whether a value is what all elements of a new array are.
-    fn is_zero(&self, value: graph::Value) -> bool {
-        self.graph.def_inst(value).is_some_and(|inst| {
-            matches!(
-                (self.graph.op(inst), self.graph.imm(inst)),
-                (Op::RefNull, _) | (_, Imm::I32(0) | Imm::I64(0) | Imm::F32(0) | Imm::F64(0))
-            )
-        })
-    }
-
-    /// An array with a length and zeros.
-    fn make_array(&mut self, ty: TypeIndex, length: Value) -> Result<Value, CompileError> {
-        let id = self.type_id(ty);
-        let made = self.call_builtin(Builtin::gc_array, &[id, length]);
-        self.made(made)
-    }
-
-    fn array_new_segment(
-        &mut self,
-        inst: graph::Inst,
-        builtin: Builtin,
-        ty: TypeIndex,
-        segment: u32,
-        args: &[graph::Value],
-    ) -> Result<(), CompileError> {
-        let ty = self.number(ty.as_u32());
-        let segment = self.number(segment);
-        let start = self.get(args[0])?;
-        let length = self.get(args[1])?;
-        let made = self.call_builtin(builtin, &[ty, segment, start, length]);
-        let reference = self.made(made)?;
-        self.set(self.graph.result(inst), reference);
-        Ok(())
-    }
-
-    fn array_init(
-        &mut self,
-        builtin: Builtin,
-        ty: TypeIndex,
-        segment: u32,
-        args: &[graph::Value],
-    ) -> Result<(), CompileError> {
-        let ty = self.number(ty.as_u32());
-        let segment = self.number(segment);
-        let array = self.get(args[0])?;
-        let start = self.get(args[1])?;
-        let from = self.get(args[2])?;
-        let length = self.get(args[3])?;
-        self.call_builtin(builtin, &[ty, array, start, segment, from, length]);
-        Ok(())
-    }
-
     /// What a builtin made.
-    fn made(&mut self, result: Option<Value>) -> Result<Value, CompileError> {
+    pub(super) fn made(&mut self, result: Option<Value>) -> Result<Value, CompileError> {
         let result = result.ok_or_else(|| CompileError::Bug("a builtin made nothing".into()))?;
         Ok(self.cur.ins().ireduce(types::I32, result))
     }
@@ -301,37 +190,8 @@ impl Lower<'_> {
             let object = self.address(reference);
             return Ok((reference, object));
         }
-        let locals = self.local_roots(inst)?;
-        let store = self.vm_pointer(Pointer::Store);
-        let heap = self.heap();
-        let flags = self.flags.mutable(self.cur.func, Region::Allocation);
-        let next = self.load(types::I32, flags, store, VmStoreContext::GC_NEXT);
-        let limit = self.load(types::I32, flags, store, VmStoreContext::GC_LIMIT);
         let bytes = self.iconst(types::I32, u64::from(size));
-        let end = self.cur.ins().iadd(next, bytes);
-        let full = self.cur.ins().icmp(IntCC::UnsignedGreaterThan, end, limit);
-        let (rare, usual, done) = (self.new_block(), self.new_block(), self.new_block());
-        let reference = self.cur.func.dfg.append_block_param(done, types::I32);
-        let joined: Vec<Value> = locals
-            .iter()
-            .map(|_| self.cur.func.dfg.append_block_param(done, types::I32))
-            .collect();
-        self.cur.ins().brif(full, rare, &[], usual, &[]);
-
-        self.enter(usual);
-        let offset = VmStoreContext::GC_NEXT as i32;
-        self.store_op(Opcode::Store, flags, end, store, offset);
-        let before: Vec<BlockArg> = std::iter::once(next)
-            .chain(locals.iter().map(|&(_, clif)| clif))
-            .map(BlockArg::Value)
-            .collect();
-        self.cur.ins().jump(done, &before);
-
-        let mut made = Ok(reference);
-        self.on_cold_path(rare, |lower| {
-            lower.spill_roots(&locals);
-            // As pure loads, what the call needs would move out of loops and take registers.
-            lower.rare = true;
+        let rare = |lower: &mut Self| {
             let result = match length {
                 Some(length) => lower.call_builtin(Builtin::gc_array, &[id, length]),
                 None => {
@@ -340,8 +200,64 @@ impl Lower<'_> {
                     lower.call_builtin(Builtin::gc_alloc, &[id, kind, size])
                 }
             };
+            lower.made(result)
+        };
+        let reference = self.take_room(inst, bytes, None, |_, _| {}, rare)?;
+        let object = self.address(reference);
+        self.begin_object(object, id, kind);
+        Ok((reference, object))
+    }
+
+    /// Takes so many bytes for an object: its reference. `usual` may write what is there, at an address;
+    /// where there is no room, or `too_large` is not zero, `rare` makes the object.
+    pub(super) fn take_room(
+        &mut self,
+        inst: graph::Inst,
+        bytes: Value,
+        too_large: Option<Value>,
+        usual: impl FnOnce(&mut Self, Value),
+        rare: impl FnOnce(&mut Self) -> Result<Value, CompileError>,
+    ) -> Result<Value, CompileError> {
+        let locals = self.local_roots(inst)?;
+        let store = self.vm_pointer(Pointer::Store);
+        let heap = self.heap();
+        let (otherwise, room, done) = (self.new_block(), self.new_block(), self.new_block());
+        let reference = self.cur.func.dfg.append_block_param(done, types::I32);
+        let joined: Vec<Value> = locals
+            .iter()
+            .map(|_| self.cur.func.dfg.append_block_param(done, types::I32))
+            .collect();
+        if let Some(too_large) = too_large {
+            let small = self.new_block();
+            self.cur.ins().brif(too_large, otherwise, &[], small, &[]);
+            self.enter(small);
+        }
+        let flags = self.flags.mutable(self.cur.func, Region::Allocation);
+        let next = self.load(types::I32, flags, store, VmStoreContext::GC_NEXT);
+        let limit = self.load(types::I32, flags, store, VmStoreContext::GC_LIMIT);
+        let end = self.cur.ins().iadd(next, bytes);
+        let full = self.cur.ins().icmp(IntCC::UnsignedGreaterThan, end, limit);
+        self.cur.ins().brif(full, otherwise, &[], room, &[]);
+
+        self.enter(room);
+        let offset = VmStoreContext::GC_NEXT as i32;
+        self.store_op(Opcode::Store, flags, end, store, offset);
+        let wide = self.cur.ins().uextend(POINTER, next);
+        let object = self.cur.ins().iadd(heap, wide);
+        usual(self, object);
+        let before: Vec<BlockArg> = std::iter::once(next)
+            .chain(locals.iter().map(|&(_, clif)| clif))
+            .map(BlockArg::Value)
+            .collect();
+        self.cur.ins().jump(done, &before);
+
+        let mut made = Ok(reference);
+        self.on_cold_path(otherwise, |lower| {
+            lower.spill_roots(&locals);
+            // As pure loads, what the call needs would move out of loops and take registers.
+            lower.rare = true;
+            made = rare(lower);
             lower.rare = false;
-            made = lower.made(result);
             let Ok(reference) = made else {
                 return;
             };
@@ -354,9 +270,11 @@ impl Lower<'_> {
         made?;
         self.enter(done);
         self.join_roots(&locals, &joined);
+        Ok(reference)
+    }
 
-        let wide = self.cur.ins().uextend(POINTER, reference);
-        let object = self.cur.ins().iadd(heap, wide);
+    /// Writes an object's header.
+    pub(super) fn begin_object(&mut self, object: Value, id: Value, kind: u8) {
         self.store_new(Opcode::Store, object, VmObject::TYPE_ID, id, true);
         // The kind is a byte, what follows it is zero.
         let kind = match self.isa.arch {
@@ -365,7 +283,6 @@ impl Lower<'_> {
         };
         let kind = self.iconst(types::I32, kind);
         self.store_new(Opcode::Store, object, VmObject::KIND, kind, true);
-        Ok((reference, object))
     }
 
     /// Writes a field or element of an object for the first time.
@@ -431,7 +348,7 @@ impl Lower<'_> {
     }
 
     /// A place in what is an object, or null.
-    fn object(
+    pub(super) fn object(
         &mut self,
         value: graph::Value,
         offset: u32,
@@ -462,53 +379,6 @@ impl Lower<'_> {
         !self.graph.def_inst(value).is_some_and(is_check)
             && crate::known::ref_type(self.env, signature, self.graph, value)
                 .is_some_and(|ty| !ty.nullable)
-    }
-
-    fn array_length(&mut self, array: graph::Value) -> Result<Value, CompileError> {
-        let offset = VmObject::ARRAY_LENGTH;
-        let place = self.object(array, offset, TrapCode::NullArrayReference)?;
-        let code = place.null.map(traps::to_clif);
-        let pure = self.roots.nothing_moves() && self.is_some(array);
-        let flags = self.flags.object_constant(self.cur.func, code, pure);
-        Ok(self.load(types::I32, flags, place.base, place.offset))
-    }
-
-    /// An element's place, within bounds.
-    fn element_of(
-        &mut self,
-        ty: TypeIndex,
-        element: FieldType,
-        array: graph::Value,
-        index: graph::Value,
-    ) -> Result<Place, CompileError> {
-        debug_assert!(self.env.module.array_element(ty).is_some());
-        let constant = self.constant(index);
-        let index = self.get(index)?;
-        let length = self.array_length(array)?;
-        let order = IntCC::UnsignedGreaterThanOrEqual;
-        let outside = self.cur.ins().icmp(order, index, length);
-        self.trap_if(outside, traps::to_clif(TrapCode::ArrayOutOfBounds));
-        let module = &*self.env.module;
-        let layout = array_layout(&element.storage, |ty| module.is_func_ref(ty));
-        let reference = self.get(array)?;
-        let base = self.address(reference);
-        let within = constant.map(|i| layout.byte_size(i.min(1 << 31) as u32));
-        if let Some(offset) = within.filter(|&offset| offset < 1 << 31) {
-            return Ok(Place {
-                base,
-                scaled: None,
-                offset: offset as u32,
-                null: None,
-            });
-        }
-        let index = self.cur.ins().uextend(POINTER, index);
-        let shift = self.iconst(POINTER, u64::from(layout.element_log2));
-        Ok(Place {
-            base,
-            scaled: Some(self.cur.ins().ishl(index, shift)),
-            offset: layout.base,
-            null: None,
-        })
     }
 
     fn struct_get(
@@ -584,7 +454,7 @@ impl Lower<'_> {
     }
 
     /// Calls the collector if it watches the object. `null` if the reference may be null.
-    fn barrier(
+    pub(super) fn barrier(
         &mut self,
         reference: Value,
         object: Value,
@@ -617,7 +487,7 @@ impl Lower<'_> {
     }
 
     /// The bits of a field's value, as the low and the high half of 128.
-    fn as_bits(&mut self, storage: StorageType, value: Value) -> (Value, Value) {
+    pub(super) fn as_bits(&mut self, storage: StorageType, value: Value) -> (Value, Value) {
         let zero = self.iconst(types::I64, 0);
         let low = match storage {
             StorageType::Val(ValType::V128) => {
@@ -652,11 +522,6 @@ impl Lower<'_> {
             (Some(&field), Some(&offset)) => Ok((field, offset)),
             _ => Err(bug()),
         }
-    }
-
-    fn element_type(&self, ty: TypeIndex) -> Result<FieldType, CompileError> {
-        let element = self.env.module.array_element(ty);
-        element.ok_or_else(|| CompileError::Bug(format!("{ty} is no array")))
     }
 
     /// Which other accesses one to a field or element may be the same as.

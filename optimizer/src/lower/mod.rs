@@ -11,6 +11,7 @@
 //! **Invariants**: nothing is lowered to what becomes a library call. With `signals_based_traps`
 //! off, no emitted instruction relies on a machine fault.
 
+mod array;
 mod atomic;
 mod call;
 mod cast;

@@ -21,7 +21,7 @@
 
 use bimetal_abi::gc::array_layout;
 use bimetal_codegen::{CompileError, ModuleEnv};
-use bimetal_wasm::FieldType;
+use bimetal_wasm::{FieldType, StorageType, ValType};
 use cranelift_entity::EntityRef;
 
 use crate::graph::{Block, Cfg, Effects, Graph, Imm, Inst, Op, Value, ValueDef};
@@ -34,6 +34,9 @@ const MAX_JOINED: usize = 16;
 
 /// The bytes of the largest object whose room is taken inline.
 pub(super) const LARGEST_INLINE: u32 = 1 << 10;
+
+/// The bytes of the largest array of equal elements whose room is taken inline.
+pub(super) const LARGEST_FILLED: u32 = 256;
 
 const NONE: u32 = u32::MAX;
 
@@ -115,7 +118,8 @@ struct Use {
     next: u32,
 }
 
-/// Whether an allocation takes its room inline: what it makes has a size that is known, and small.
+/// Whether an allocation takes its room inline: what it makes has a size that is known, and small, or
+/// is an array that may be.
 pub(super) fn is_inline(env: &ModuleEnv, graph: &Graph, inst: Inst) -> bool {
     let module = &*env.module;
     match (graph.op(inst), graph.imm(inst)) {
@@ -128,6 +132,23 @@ pub(super) fn is_inline(env: &ModuleEnv, graph: &Graph, inst: Inst) -> bool {
         (Op::ArrayNewFixed, Imm::Type(ty)) => module.array_element(ty).is_some_and(|element| {
             array_size(env, element, graph.args(inst).len()) <= u64::from(LARGEST_INLINE)
         }),
+        (Op::ArrayNew | Op::ArrayNewDefault, Imm::Type(ty)) => {
+            let Some(element) = module.array_element(ty) else {
+                return false;
+            };
+            let length = graph
+                .args(inst)
+                .last()
+                .and_then(|&length| graph.def_inst(length));
+            let is_small = match length.map(|inst| graph.imm(inst)) {
+                Some(Imm::I32(length)) => {
+                    array_size(env, element, length as u32 as usize) <= u64::from(LARGEST_FILLED)
+                }
+                // What turns out to be large takes the cold path.
+                _ => true,
+            };
+            is_small && element.storage != StorageType::Val(ValType::V128)
+        }
         _ => false,
     }
 }

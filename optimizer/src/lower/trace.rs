@@ -201,6 +201,14 @@ impl Lower<'_> {
         slots.into_iter().map(|slot| self.load_slot(slot)).collect()
     }
 
+    /// On the cold path, afterwards: what a value is that the instruction uses late.
+    pub(super) fn reload_root(&mut self, value: graph::Value) -> Result<Value, CompileError> {
+        match self.roots.slot(value) {
+            Some(slot) => Ok(self.load_slot(slot)),
+            None => self.defined(value),
+        }
+    }
+
     /// Where the paths meet: `joined` are the values of `locals` from here on.
     pub(super) fn join_roots(&mut self, locals: &[(graph::Value, Value)], joined: &[Value]) {
         self.collected();
