@@ -177,7 +177,7 @@ impl Heap {
             next: nursery.to,
             enough: match promote_all {
                 true => 0,
-                false => nursery.to + nursery.eden / 4,
+                false => nursery.to + nursery.eden / 8,
             },
             marking: self.phase == Phase::Mark,
             old_is_full: false,
