@@ -88,7 +88,7 @@ impl Compile {
             .chain(Machine::host())
             .collect();
         Ok(Compile {
-            features: Features::default(),
+            features: generate::features(),
             machines,
         })
     }

@@ -1,6 +1,7 @@
 //! Modules from bytes.
 
 use arbitrary::{Result, Unstructured};
+use bimetal_wasm::Features;
 use bimetal_wasm::body::Operator;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
@@ -44,6 +45,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
         InstructionKind::MemoryInt,
         InstructionKind::Memory,
         InstructionKind::Control,
+        InstructionKind::Aggregate,
     ];
     // Leaving things out finds what the mixture of everything does not.
     let allowed_instructions = match u.ratio(1, 2)? {
@@ -107,13 +109,10 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     config.generate_custom_sections = u.ratio(1, 4)?;
     config.min_uleb_size = *u.choose(&[1, 1, 1, 5])?;
     config.gc_enabled = u.ratio(1, 2)?;
-    // Not where results are compared: they are the processor's choice, and a peer's deterministic
-    // results are not the specification's.
     config.relaxed_simd_enabled = config.simd_enabled && u.ratio(1, 2)?;
-    // Nor there, as long as the host has no values for references to exceptions, which would be
-    // arguments and results.
     config.exceptions_enabled = u.ratio(1, 2)?;
     config.max_tags = 5;
+    config.custom_page_sizes_enabled = u.ratio(1, 8)?;
     if u.ratio(1, 40)? {
         config.max_memory32_bytes = 1 << 32;
         config.max_table_elements = 1_000_000;
@@ -121,12 +120,39 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(Module::new(config, u)?.to_bytes())
 }
 
+/// A module to run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The module.
+    pub wasm: Vec<u8>,
+    /// Whether a peer is to do the same: not with relaxed instructions for vectors, nor with what it
+    /// does not know.
+    pub peer: bool,
+}
+
+/// What a module to run may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// No objects and no exceptions: all state is numbers, functions and values of the host's.
+    Plain,
+    /// Everything.
+    Whole,
+}
+
 /// A module whose functions end, whose memories stay small, and that exports all that it has.
 ///
 /// # Errors
 /// If the bytes are none.
-pub fn runnable(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+pub fn runnable(u: &mut Unstructured<'_>, extent: Extent) -> Result<Program> {
     let mut config = config(u)?;
+    if extent == Extent::Whole {
+        config.gc_enabled = u.ratio(1, 2)?;
+        config.exceptions_enabled = u.ratio(1, 3)?;
+        config.max_tags = 4;
+        config.custom_page_sizes_enabled = u.ratio(1, 8)?;
+        config.relaxed_simd_enabled = config.simd_enabled && u.ratio(1, 4)?;
+    }
+    let peer = !config.relaxed_simd_enabled;
     // Exports are added below: made-up names would take most of the bytes.
     config.max_exports = 0;
     config.memory_max_size_required = true;
@@ -141,12 +167,21 @@ pub fn runnable(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let global = module
         .ensure_termination(FUEL_AMOUNT)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;
-    export_all(&module.to_bytes(), global).ok_or(arbitrary::Error::IncorrectFormat)
+    let wasm = export_all(&module.to_bytes(), global).ok_or(arbitrary::Error::IncorrectFormat)?;
+    Ok(Program { wasm, peer })
+}
+
+/// What the modules that are made here need.
+pub fn features() -> Features {
+    Features {
+        custom_page_sizes: true,
+        ..Features::default()
+    }
 }
 
 /// Whether a module may wait at a shared memory, for nobody.
 fn may_wait(wasm: &[u8]) -> bool {
-    let Ok(module) = bimetal_wasm::Module::new(wasm.to_vec(), &Default::default()) else {
+    let Ok(module) = bimetal_wasm::Module::new(wasm.to_vec(), &features()) else {
         return true;
     };
     let shared = module.memories.values().any(|ty| ty.shared);
@@ -174,12 +209,13 @@ fn may_wait(wasm: &[u8]) -> bool {
 
 /// The module with exports of all that it has, and of the global with this number as [`FUEL`].
 fn export_all(wasm: &[u8], fuel: u32) -> Option<Vec<u8>> {
-    let module = bimetal_wasm::Module::new(wasm.to_vec(), &Default::default()).ok()?;
+    let module = bimetal_wasm::Module::new(wasm.to_vec(), &features()).ok()?;
     let kinds = [
         ('f', 0, module.functions.len()),
         ('t', 1, module.tables.len()),
         ('m', 2, module.memories.len()),
         ('g', 3, module.globals.len()),
+        ('e', 4, module.tags.len()),
     ];
     let mut body = Vec::new();
     leb(&mut body, kinds.iter().map(|kind| kind.2 as u32).sum());

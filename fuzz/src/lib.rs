@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod api;
+pub mod collect;
 pub mod compile;
 pub mod decode;
 pub mod execute;
@@ -80,6 +81,7 @@ pub const TARGETS: &[(&str, Make)] = &[
     ("decode", || Ok(Box::new(decode::Decode::default()))),
     ("compile", || Ok(Box::new(compile::Compile::new()?))),
     ("execute", || Ok(Box::new(execute::Execute::new()?))),
+    ("collect", || Ok(Box::new(collect::Collect::new()?))),
     ("wasi", || Ok(Box::new(wasi::Wasi::new()?))),
     ("api", || Ok(Box::new(api::Api::new()?))),
     ("image", || Ok(Box::new(image::Image::new()?))),

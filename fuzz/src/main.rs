@@ -15,7 +15,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "bimetal-fuzz", max_term_width = 100)]
 struct Args {
-    /// decode, compile, execute, wasi, api, image or snapshot
+    /// decode, compile, execute, collect, wasi, api, image or snapshot
     target: String,
     /// The number of the first case; each has the next number
     #[arg(long, default_value_t = 0)]

@@ -10,7 +10,7 @@ use bimetal::{
     UnknownImportError, Val,
 };
 
-use crate::generate::{self, FUEL, FUEL_AMOUNT};
+use crate::generate::{self, Extent, FUEL, FUEL_AMOUNT};
 use crate::source::mix;
 use crate::{Notes, Target};
 
@@ -41,7 +41,7 @@ impl Target for Snapshots {
     fn run(&mut self, input: &[u8], notes: &mut Notes) -> Result<(), String> {
         let mut u = Unstructured::new(input);
         let which = usize::from(u.arbitrary().unwrap_or(false));
-        let Ok(wasm) = generate::runnable(&mut u) else {
+        let Ok(generate::Program { wasm, .. }) = generate::runnable(&mut u, Extent::Plain) else {
             notes.count("no module");
             return Ok(());
         };

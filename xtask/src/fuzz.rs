@@ -10,8 +10,8 @@ use clap::Parser;
 
 use crate::process::{exit_code, root, run_visibly};
 
-const TARGETS: [&str; 7] = [
-    "decode", "compile", "execute", "wasi", "api", "image", "snapshot",
+const TARGETS: [&str; 8] = [
+    "decode", "compile", "execute", "collect", "wasi", "api", "image", "snapshot",
 ];
 /// So many crashes of a target are enough.
 const CRASHES: u32 = 5;

@@ -24,8 +24,8 @@ const GLOBAL: &str = "count";
 
 /// Counts the instructions that each instance executes.
 ///
-/// Every instruction counts as one, but for `block`, `loop`, `else` and `end`, which only give
-/// structure. The count is up to date whenever the instance is not executing its own code: after
+/// Every instruction counts as one, but for `block`, `loop`, `else`, `end`, `try_table` and its
+/// legacy kin, which only give structure. The count is up to date whenever the instance is not executing its own code: after
 /// it returned, and in host functions that it called. A branch, a call, a return and `unreachable`
 /// are counted before they happen.
 ///
@@ -182,6 +182,10 @@ fn is_structure(operator: &Operator<'_>) -> bool {
             | Operator::Else
             | Operator::End
             | Operator::TryTable { .. }
+            | Operator::Try { .. }
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::Delegate { .. }
     )
 }
 
@@ -195,6 +199,10 @@ fn ends_row(operator: &Operator<'_>) -> bool {
             | Operator::Else
             | Operator::End
             | Operator::TryTable { .. }
+            | Operator::Try { .. }
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::Delegate { .. }
             | Operator::Br { .. }
             | Operator::BrIf { .. }
             | Operator::BrTable { .. }
@@ -212,6 +220,7 @@ fn ends_row(operator: &Operator<'_>) -> bool {
             | Operator::ReturnCallRef { .. }
             | Operator::Throw { .. }
             | Operator::ThrowRef
+            | Operator::Rethrow { .. }
     )
 }
 

@@ -14,9 +14,15 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::execute::{OVERFLOW, Scenario, Trace, digest, number};
+use crate::execute::census::{self, EXCEPTIONS, OBJECTS};
+use crate::execute::{FULL, OVERFLOW, Scenario, Trace, digest, number};
 use crate::source::{Source, mix};
 use crate::{Notes, generate};
+
+#[path = "values.rs"]
+mod values;
+
+use values::{Kept, arguments, keep, show, show_all, value, zeros};
 
 /// What host functions see and do.
 pub(super) struct Host {
@@ -25,6 +31,8 @@ pub(super) struct Host {
     pub(super) source: Source,
     trace: Trace,
     exports: Vec<String>,
+    /// References that the program has shown.
+    kept: Vec<Kept>,
     depth: u32,
     /// How often wasm has called the host.
     calls: u64,
@@ -45,7 +53,7 @@ impl Host {
 }
 
 /// Enough for each call.
-const COUNTED_FUEL: u64 = 1 << 40;
+const COUNTED_FUEL: u64 = 1 << 50;
 
 /// What the module does. It may have done something `before`, which is forgotten.
 ///
@@ -58,7 +66,7 @@ pub(crate) fn run(
     scenario: Scenario,
     notes: &mut Notes,
 ) -> Result<Trace, String> {
-    let module = Module::new(engine, wasm)
+    let module = load(engine, wasm, scenario)
         .map_err(|error| format!("a valid module is refused: {error:#}"))?;
     if let Some(before) = before {
         run_module(engine, &module, before, notes)?;
@@ -77,6 +85,7 @@ fn run_module(
         source: Source::new(scenario.seed),
         trace: Vec::new(),
         exports: module.exports().map(|e| e.name().to_owned()).collect(),
+        kept: Vec::new(),
         depth: 0,
         calls: 0,
         caught: false,
@@ -89,6 +98,10 @@ fn run_module(
     for (i, import) in module.imports().enumerate() {
         let import = make_import(&mut store, i, &import.ty())
             .map_err(|error| format!("cannot make an import: {error:#}"))?;
+        let Some(import) = import else {
+            notes.count("imports of what nobody has");
+            return Ok(store.into_data().trace);
+        };
         imports.push(import);
     }
     match instantiate(&mut store, module, &imports) {
@@ -98,7 +111,7 @@ fn run_module(
         }
         Err(error) => {
             notes.count("not instantiated");
-            let line = failure(&error)?;
+            let line = outcome_of(&mut store, &error)?;
             store.data_mut().say(line);
         }
     }
@@ -130,7 +143,10 @@ fn call_all(store: &mut Store<Host>, instance: Instance, notes: &mut Notes) -> R
         let Extern::Func(func) = item else { continue };
         refuel(store, &exports);
         let ty = func.ty(&*store);
-        let params = arguments(&mut *store, &ty);
+        let Some(params) = arguments(&mut *store, &ty) else {
+            notes.count("no arguments");
+            continue;
+        };
         let mut results = zeros(&ty);
         let said = show_all(&mut *store, &params);
         if store.data().scenario.counted {
@@ -156,20 +172,27 @@ fn call_all(store: &mut Store<Host>, instance: Instance, notes: &mut Notes) -> R
             }
             store.data_mut().say(format!("  {count} instructions"));
         }
+        if store.data().scenario.census {
+            let left = store.get_fuel().map_err(|error| error.to_string())?;
+            let (objects, exceptions) = census::split(COUNTED_FUEL - left);
+            notes.add(OBJECTS, objects);
+            notes.add(EXCEPTIONS, exceptions);
+        }
         let line = match outcome {
             Ok(()) => {
                 notes.count("calls that returned");
+                keep(&mut *store, &results);
                 show_all(&mut *store, &results)
             }
             Err(error) => {
-                let line = failure(&error)?;
+                let line = outcome_of(&mut *store, &error)?;
                 // Errors of the host's are counted together.
-                let kind = line.split(':').next().unwrap_or(&line);
+                let kind = line.split([':', '(']).next().unwrap_or(&line);
                 notes.count(&format!("calls: {kind}"));
                 line
             }
         };
-        if line == OVERFLOW {
+        if line == OVERFLOW || line == FULL {
             store.data_mut().say(line);
             return Ok(());
         }
@@ -177,6 +200,14 @@ fn call_all(store: &mut Store<Host>, instance: Instance, notes: &mut Notes) -> R
         see_globals(store, &exports);
     }
     see_all(store, &exports)
+}
+
+/// What a call failed with: for an exception, what it carries.
+fn outcome_of(store: impl AsContextMut<Data = Host>, error: &Error) -> Result<String, String> {
+    match error.is::<ThrownException>() {
+        true => values::show_thrown(store).ok_or_else(|| "no exception was thrown".into()),
+        false => failure(error),
+    }
 }
 
 /// The module's own fuel. A regression test need not have it, nor as a variable.
@@ -201,10 +232,11 @@ fn refuel(store: &mut Store<Host>, exports: &[(String, Extern)]) {
     if let Some(global) = own_fuel(exports) {
         let _ = global.set(&mut *store, Val::I32(generate::FUEL_AMOUNT as i32));
     }
-    if store.data().scenario.counted {
+    let scenario = store.data().scenario;
+    if scenario.counted || scenario.census {
         let set = store.set_fuel(COUNTED_FUEL);
         debug_assert!(set.is_ok());
-    } else if store.data().scenario.metered {
+    } else if scenario.metered {
         let source = &mut store.data_mut().source;
         let amount = match source.below(3) {
             0 => source.below(500),
@@ -240,7 +272,7 @@ fn see_all(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Result<(), 
             Extern::Memory(memory) => {
                 let bytes = memory.data(&*store);
                 let (size, hash) = (memory.size(&*store), digest(bytes));
-                if size << 16 != bytes.len() as u64 {
+                if size * memory.page_size(&*store) != bytes.len() as u64 {
                     return Err(format!(
                         "a memory of {size} pages has {} bytes",
                         bytes.len()
@@ -251,7 +283,7 @@ fn see_all(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Result<(), 
             Extern::SharedMemory(memory) => {
                 let size = memory.size();
                 let bytes = contents(memory);
-                if size << 16 != bytes.len() as u64 {
+                if size * memory.page_size() != bytes.len() as u64 {
                     return Err(format!(
                         "a shared memory of {size} pages has {} bytes",
                         bytes.len()
@@ -276,103 +308,41 @@ fn see_all(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Result<(), 
     Ok(())
 }
 
-fn show_all(mut store: impl AsContextMut, values: &[Val]) -> String {
-    let shown = values.iter().map(|v| show(store.as_context_mut(), v));
-    shown.collect::<Vec<_>>().join(" ")
-}
-
-fn show(mut store: impl AsContextMut, value: &Val) -> String {
-    match value {
-        Val::I32(v) => format!("{v:#x}"),
-        Val::I64(v) => format!("{v:#x}L"),
-        Val::F32(v) => format!("{v:#x}f"),
-        Val::F64(v) => format!("{v:#x}d"),
-        Val::V128(v) => format!("{:#x}v", v.as_u128()),
-        Val::FuncRef(None) | Val::ExternRef(None) => "null".into(),
-        Val::FuncRef(Some(func)) => {
-            let ty = func.ty(store.as_context());
-            let letters = |types: Vec<ValType>| types.iter().map(letter).collect::<String>();
-            let params = letters(ty.params().collect());
-            format!("func[{params} -> {}]", letters(ty.results().collect()))
-        }
-        Val::ExternRef(Some(value)) => {
-            format!("extern {:?}", extern_number(store.as_context_mut(), value))
-        }
-        #[allow(unreachable_patterns, reason = "one of the runtimes has more")]
-        other => format!("{other:?}"),
-    }
-}
-
-fn letter(ty: &ValType) -> char {
-    match ty {
-        ValType::I32 => 'i',
-        ValType::I64 => 'l',
-        ValType::F32 => 'f',
-        ValType::F64 => 'd',
-        ValType::V128 => 'v',
-        ValType::Ref(_) => 'r',
-    }
-}
-
-fn value(mut store: impl AsContextMut<Data = Host>, ty: &ValType) -> Val {
-    let mut store = store.as_context_mut();
-    let source = &mut store.data_mut().source;
-    let n = number(source);
-    match ty {
-        ValType::I32 => Val::I32(n as i32),
-        ValType::I64 => Val::I64(n as i64),
-        // A signalling NaN that goes in unchanged would be no defect where it comes out quiet.
-        ValType::F32 if f32::from_bits(n as u32).is_nan() => Val::F32(0x7fc0_0000),
-        ValType::F64 if f64::from_bits(n).is_nan() => Val::F64(0x7ff8_0000_0000_0000),
-        ValType::F32 => Val::F32(n as u32),
-        ValType::F64 => Val::F64(n),
-        ValType::V128 => {
-            let high = u128::from(number(source)) << 64;
-            Val::V128((high | u128::from(n)).into())
-        }
-        ValType::Ref(ty) if matches!(ty.heap_type(), HeapType::Extern) && !n.is_multiple_of(3) => {
-            match ExternRef::new(&mut store, n) {
-                Ok(value) => Val::ExternRef(Some(value)),
-                Err(_) => Val::ExternRef(None),
-            }
-        }
-        ty => zero(ty),
-    }
-}
-
-fn arguments(mut store: impl AsContextMut<Data = Host>, ty: &FuncType) -> Vec<Val> {
-    let types = ty.params().collect::<Vec<_>>();
-    types
-        .iter()
-        .map(|ty| value(store.as_context_mut(), ty))
-        .collect()
-}
-
-fn zero(ty: &ValType) -> Val {
-    Val::default_for_ty(ty).unwrap_or(Val::I32(0))
-}
-
-fn zeros(ty: &FuncType) -> Vec<Val> {
-    ty.results().map(|ty| zero(&ty)).collect()
-}
-
-fn make_import(store: &mut Store<Host>, index: usize, ty: &ExternType) -> Result<Extern, Error> {
-    Ok(match ty {
+/// `None` if it would have to be a value that the host cannot have.
+fn make_import(
+    store: &mut Store<Host>,
+    index: usize,
+    ty: &ExternType,
+) -> Result<Option<Extern>, Error> {
+    Ok(Some(match ty {
         ExternType::Func(ty) => Extern::Func(host_function(store, index, ty)),
         ExternType::Global(ty) => {
-            let value = value(&mut *store, &ty.content().clone());
+            let Some(value) = value(&mut *store, ty.content()) else {
+                return Ok(None);
+            };
             Extern::Global(Global::new(store, ty.clone(), value)?)
         }
         ExternType::Table(ty) => {
-            let init = Ref::null(ty.element().heap_type());
+            let Some(init) = element(&mut *store, ty) else {
+                return Ok(None);
+            };
             Extern::Table(Table::new(store, ty.clone(), init)?)
         }
         ExternType::Memory(ty) if ty.is_shared() => {
             Extern::SharedMemory(SharedMemory::new(store.engine(), ty.clone())?)
         }
         ExternType::Memory(ty) => Extern::Memory(Memory::new(store, ty.clone())?),
-        ExternType::Tag(_) => return Err(Error::msg("a tag")),
-    })
+        ExternType::Tag(ty) => Extern::Tag(Tag::new(store, ty)?),
+    }))
+}
+
+/// What a table begins with: null mostly.
+fn element(store: impl AsContextMut<Data = Host>, ty: &TableType) -> Option<Ref> {
+    let element = ty.element();
+    match element.is_nullable() {
+        true => Some(Ref::null(element.heap_type())),
+        false => value(store, &ValType::Ref(element.clone()))?.ref_(),
+    }
 }
 
 /// What a host function does: it says what it was given, and makes up what it gives.
@@ -387,11 +357,13 @@ pub(super) async fn serve(
     let host = caller.data_mut();
     host.say(line);
     host.calls += 1;
-    if host.scenario.mischief {
+    keep(&mut *caller, params);
+    if caller.data().scenario.mischief {
         mischief(caller).await?;
     }
     for (result, ty) in results.iter_mut().zip(types) {
-        *result = value(&mut *caller, ty);
+        let value = value(&mut *caller, ty);
+        *result = value.ok_or_else(|| Error::msg("there is no such value"))?;
     }
     Ok(())
 }
@@ -413,6 +385,15 @@ async fn mischief(caller: &mut Caller<'_, Host>) -> Result<(), Error> {
         }
         return Ok(());
     }
+    match what {
+        7 => {
+            collect(&mut caller.as_context_mut());
+            return Ok(());
+        }
+        8..=10 => return values::tamper(caller),
+        _ => {}
+    }
+    let host = caller.data_mut();
     if what > 6 || host.exports.is_empty() {
         return Ok(());
     }
@@ -430,7 +411,10 @@ async fn mischief(caller: &mut Caller<'_, Host>) -> Result<(), Error> {
             caller.data_mut().say(line);
         }
         Some(Extern::Table(table)) => {
-            let init = Ref::null(table.ty(&*caller).element().heap_type());
+            let ty = table.ty(&*caller);
+            let Some(init) = element(&mut *caller, &ty) else {
+                return Ok(());
+            };
             let grown = table.grow(&mut *caller, number % 5, init.clone()).is_ok();
             let erased = table.set(&mut *caller, place as u64 % 8, init).is_ok();
             let line = format!("host grows {grown}, erases {erased}");
@@ -438,14 +422,32 @@ async fn mischief(caller: &mut Caller<'_, Host>) -> Result<(), Error> {
         }
         Some(Extern::Global(global)) if name != generate::FUEL => {
             let ty = global.ty(&*caller);
-            let value = value(&mut *caller, &ty.content().clone());
+            let Some(value) = value(&mut *caller, ty.content()) else {
+                return Ok(());
+            };
             let set = global.set(&mut *caller, value).is_ok();
             caller.data_mut().say(format!("host sets {set}"));
+        }
+        Some(Extern::Tag(tag)) => {
+            let ty = tag.ty(&*caller);
+            let Some(fields) = arguments(&mut *caller, ty.ty()) else {
+                return Ok(());
+            };
+            let Ok(exception) = values::exception(&mut *caller, &tag, &fields) else {
+                caller.data_mut().say(FULL.into());
+                return Ok(());
+            };
+            caller.data_mut().say("host throws".into());
+            return Ok(caller.as_context_mut().throw(exception)?);
         }
         Some(Extern::Func(func)) if caller.data().depth < 2 => {
             caller.data_mut().depth += 1;
             let ty = func.ty(&*caller);
             let params = arguments(&mut *caller, &ty);
+            let Some(params) = params else {
+                caller.data_mut().depth -= 1;
+                return Ok(());
+            };
             let mut results = zeros(&ty);
             let outcome = call_inside(caller, func, &params, &mut results).await;
             caller.data_mut().depth -= 1;
@@ -455,7 +457,7 @@ async fn mischief(caller: &mut Caller<'_, Host>) -> Result<(), Error> {
                 Err(error) if number.is_multiple_of(2) => return Err(error),
                 Err(error) => {
                     caller.data_mut().caught = true;
-                    failure(&error).map_err(Error::msg)?
+                    outcome_of(&mut *caller, &error).map_err(Error::msg)?
                 }
             };
             caller.data_mut().say(line);

@@ -7,13 +7,18 @@
 //! end. Two configurations are drawn for each case, or one and the peer, and must give the same
 //! trace. NaNs are canonical in all of them.
 //!
-//! How deep the stack goes is not the same, nor which function finds that it is interrupted, so a
-//! trace ends where one overflowed or was interrupted.
+//! How deep the stack goes is not the same, nor which function finds that it is interrupted, nor when
+//! a heap is full, so a trace ends where one overflowed, was interrupted or had no room.
+//!
+//! Some configurations collect garbage at every allocation or every few, some have next to no heap.
+//! [`census`] says how many of the instructions for objects and exceptions were run.
 
+mod census;
 mod ours;
 #[cfg(feature = "peer")]
 mod peer;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arbitrary::Unstructured;
@@ -22,6 +27,7 @@ use bimetal::{
     Config, Engine, OperatorCost, OptLevel, PoolingAllocationConfig, VariableOperatorCost,
 };
 
+use crate::generate::Extent;
 use crate::source::Source;
 use crate::{Notes, Target, generate};
 
@@ -42,16 +48,23 @@ pub struct Scenario {
     /// Whether calls are asynchronous, and host functions and fuel suspend them now and then. It
     /// makes no difference.
     pub asynchronous: bool,
+    /// Whether the module goes through an image. It makes no difference.
+    pub image: bool,
+    /// Whether fuel is the [`census`]'s.
+    pub census: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Execute {
+    /// What makes programs.
+    generate: fn(&mut Unstructured<'_>) -> Option<generate::Program>,
     engines: Vec<(&'static str, Engine)>,
     /// The same with fuel and interrupts.
     metered: Vec<(&'static str, Engine)>,
     /// The same with instructions counted.
     counted: Vec<(&'static str, Engine)>,
+    census: Engine,
     #[cfg(feature = "peer")]
     peer: wasmtime::Engine,
 }
@@ -71,7 +84,12 @@ fn pool() -> PoolingAllocationConfig {
 
 fn configurations() -> Vec<(&'static str, Config)> {
     let mut base = Config::new();
-    base.nan_canonicalization(true).parallel_compilation(false);
+    base.nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_custom_page_sizes(true)
+        .gc_heap_reservation(HEAP)
+        .parallel_compilation(false);
+    let every = NonZeroU32::new;
     let with = |change: &dyn Fn(&mut Config)| {
         let mut config = base.clone();
         change(&mut config);
@@ -114,6 +132,45 @@ fn configurations() -> Vec<(&'static str, Config)> {
                     .spectre_mitigation(false);
             }),
         ),
+        (
+            "collecting",
+            with(&|c| {
+                c.compiler_verify(true).gc_zeal_alloc_counter(every(1));
+            }),
+        ),
+        (
+            "collecting, lazy, no passes",
+            with(&|c| {
+                c.lazy(true)
+                    .opt_fuel(Some(0))
+                    .gc_zeal_alloc_counter(every(1));
+            }),
+        ),
+        (
+            "collecting now and then, not optimised",
+            with(&|c| {
+                c.opt_level(OptLevel::None)
+                    .opt_fuel(Some(0))
+                    .gc_zeal_alloc_counter(every(7));
+            }),
+        ),
+        (
+            "collecting, explicit checks",
+            with(&|c| {
+                c.memory_reservation(0)
+                    .memory_guard_size(0)
+                    .signals_based_traps(false)
+                    .gc_zeal_alloc_counter(every(2));
+            }),
+        ),
+        (
+            "small heap",
+            with(&|c| {
+                c.lazy(true)
+                    .gc_heap_reservation(3 << 20)
+                    .gc_nursery_size(128 << 10);
+            }),
+        ),
     ]
 }
 
@@ -121,6 +178,8 @@ fn configurations() -> Vec<(&'static str, Config)> {
 fn counted_cost() -> OperatorCost {
     let mut cost = OperatorCost::uniform(1);
     (cost.Block, cost.Loop, cost.Else, cost.End) = (0, 0, 0, 0);
+    (cost.TryTable, cost.Try, cost.Delegate) = (0, 0, 0);
+    (cost.Catch, cost.CatchAll) = (0, 0);
     cost.variable = VariableOperatorCost {
         memory_copy_per_byte: 0,
         memory_fill_per_byte: 0,
@@ -139,11 +198,21 @@ fn counted_cost() -> OperatorCost {
 }
 
 impl Execute {
-    /// With an engine per configuration.
+    /// For programs of `wasm-smith`.
     ///
     /// # Errors
     /// If there is no compiler for this machine.
     pub fn new() -> Result<Execute, String> {
+        Execute::with(|u| generate::runnable(u, Extent::Whole).ok())
+    }
+
+    /// With an engine per configuration, for programs made by this function.
+    ///
+    /// # Errors
+    /// If there is no compiler for this machine.
+    pub fn with(
+        generate: fn(&mut Unstructured<'_>) -> Option<generate::Program>,
+    ) -> Result<Execute, String> {
         let engines = |change: &dyn Fn(&mut Config)| {
             let engines = configurations().into_iter().map(|(name, mut config)| {
                 change(&mut config);
@@ -154,6 +223,7 @@ impl Execute {
         };
         let counter = InstructionCounter::new().exact_at_traps(true);
         Ok(Execute {
+            generate,
             engines: engines(&|_| ())?,
             metered: engines(&|c| _ = c.consume_fuel(true).epoch_interruption(true))?,
             counted: engines(&|c| {
@@ -161,6 +231,7 @@ impl Execute {
                     .operator_cost(counted_cost())
                     .middleware(Arc::new(counter));
             })?,
+            census: census::engine()?,
             #[cfg(feature = "peer")]
             peer: peer::engine()?,
         })
@@ -204,8 +275,14 @@ impl Execute {
         notes.count("compared with the peer");
         let expected = peer::driver::run(&self.peer, wasm, None, scenario, &mut Notes::default())?;
         // It does not tell these apart.
-        let index = |line: &String| line.replace("undefined element", "out of bounds table access");
-        let trace = trace.iter().map(index).collect();
+        let same = |line: &String| {
+            let line = line.replace("undefined element", "out of bounds table access");
+            let nulls = ["structure", "array", "i31", "function"];
+            nulls.iter().fold(line, |line, what| {
+                line.replace(&format!("null {what} reference"), "null reference")
+            })
+        };
+        let trace = trace.iter().map(same).collect();
         compare("the peer", &expected, name, &trace)
     }
 
@@ -215,6 +292,7 @@ impl Execute {
         for index in 0..self.engines.len() {
             let scenario = Scenario {
                 asynchronous: index % 2 == 0,
+                image: index % 3 == 0 && !scenario.counted,
                 ..scenario
             };
             let (name, trace) = self.ours(index, wasm, scenario, notes)?;
@@ -238,20 +316,27 @@ impl Target for Execute {
             metered: kind & 6 == 0,
             counted: kind & 14 == 2,
             asynchronous: false,
+            image: false,
+            census: false,
         };
-        let Ok(wasm) = generate::runnable(&mut u) else {
+        let Some(program) = (self.generate)(&mut u) else {
             notes.count("no module");
             return Ok(());
         };
+        let wasm = program.wasm;
         notes.files.push(("wasm", wasm.clone()));
         notes.add("bytes of wasm", wasm.len() as u64);
         let first = self.ours(first.into(), &wasm, scenario, notes)?;
+        if second & 15 == 0 {
+            census::take(&self.census, &wasm, scenario, notes)?;
+        }
         #[cfg(feature = "peer")]
-        if kind & 12 == 4 {
+        if kind & 12 == 4 && program.peer {
             return self.compare_with_peer(&wasm, scenario, &first, notes);
         }
         let scenario = Scenario {
             asynchronous: kind & 48 == 0,
+            image: kind & 64 == 0 && !scenario.counted,
             ..scenario
         };
         let (name, trace) = self.ours(second.into(), &wasm, scenario, notes)?;
@@ -267,6 +352,8 @@ impl Target for Execute {
                     metered: seed & 1 != 0,
                     counted: seed == 2,
                     asynchronous: false,
+                    image: false,
+                    census: false,
                 };
                 self.check_all(file, scenario, notes)?;
             }
@@ -277,10 +364,16 @@ impl Target for Execute {
 
 /// The line that ends a trace early.
 pub const OVERFLOW: &str = "stack overflow";
+/// So does this one: there is no room for an object.
+pub const FULL: &str = "no room for an object";
+/// How large heaps of objects become. A program that makes large arrays in a loop is to end soon.
+const HEAP: u64 = 8 << 20;
+/// How many bytes of the input say how the program is run; all others are the program.
+pub const HEADER: usize = 11;
 
 /// Whether what comes after this line may differ.
 fn ends(line: Option<&String>) -> bool {
-    line.is_some_and(|line| line == OVERFLOW || line.ends_with("interrupt"))
+    line.is_some_and(|line| line == OVERFLOW || line == FULL || line.ends_with("interrupt"))
 }
 
 /// Traces must be equal up to where one overflows or is interrupted.
@@ -307,10 +400,13 @@ pub fn compare(name: &str, expected: &Trace, other: &str, got: &Trace) -> Result
     Ok(())
 }
 
-/// A number that other bytes have not, of whole pages.
+/// A number that other bytes have not.
 fn digest(bytes: &[u8]) -> u64 {
-    let mut lanes = [1, 2, 3, 4];
-    for chunk in bytes.chunks_exact(32) {
+    let mut lanes = [1_u64, 2, 3, 4];
+    let chunks = bytes.chunks_exact(32);
+    let rest = chunks.remainder().iter();
+    lanes[0] = rest.fold(lanes[0], |n: u64, byte| n.rotate_left(7) ^ u64::from(*byte));
+    for chunk in chunks {
         for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(8)) {
             let word = word
                 .iter()
@@ -403,6 +499,8 @@ mod tests {
                 metered: false,
                 counted: false,
                 asynchronous: false,
+                image: false,
+                census: false,
             };
             ours::driver::run(
                 &Engine::default(),

@@ -6,12 +6,28 @@ use std::task::Poll;
 
 use bimetal::middleware::InstructionCounter;
 use bimetal::{
-    AsContextMut, Caller, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Instance, Memory, Module, Ref, Result, SharedMemory, Store, StoreContextMut,
-    Table, Trap, Val, ValType,
+    AnyRef, ArrayRef, ArrayRefPre, ArrayType, AsContext, AsContextMut, Caller, Engine, Error,
+    ErrorKind, ExnRef, ExnRefPre, ExnType, Extern, ExternRef, ExternType, FieldType, Func,
+    FuncType, Global, HeapType, I31, Instance, Memory, Module, Mutability, OwnedRooted, Ref,
+    RefType, Result, RootScope, SharedMemory, StorageType, Store, StoreContextMut, StructRef,
+    StructRefPre, StructType, Table, TableType, Tag, TagType, ThrownException, Trap, Val, ValType,
 };
 
-use super::OVERFLOW;
+use super::{FULL, OVERFLOW, Scenario};
+
+/// References as the driver has them.
+type AnyRooted = AnyRef;
+type ExnRooted = ExnRef;
+
+/// A handle of one that was kept, which is there as long as the store.
+macro_rules! rooted {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => panic!("a value was not kept: {error:#}"),
+        }
+    };
+}
 
 #[path = "driver.rs"]
 pub(crate) mod driver;
@@ -27,6 +43,22 @@ fn contents(memory: &SharedMemory) -> Vec<u8> {
     // Memories do not shrink.
     let _ = memory.read(0, &mut bytes);
     bytes
+}
+
+/// The module, compiled now or from an image of itself.
+#[allow(unsafe_code, reason = "an image that was made here")]
+fn load(engine: &Engine, wasm: &[u8], scenario: Scenario) -> Result<Module> {
+    let module = Module::new(engine, wasm)?;
+    if !scenario.image {
+        return Ok(module);
+    }
+    let image = module.serialize()?;
+    // SAFETY: the bytes are those that `serialize` gave.
+    unsafe { Module::deserialize(engine, image) }
+}
+
+fn collect(store: &mut StoreContextMut<'_, Host>) {
+    store.gc();
 }
 
 fn instantiate(store: &mut Store<Host>, module: &Module, imports: &[Extern]) -> Result<Instance> {
@@ -76,9 +108,9 @@ fn pause() -> impl Future<Output = ()> + Send {
     })
 }
 
-fn host_function(store: &mut Store<Host>, index: usize, ty: &FuncType) -> Func {
+fn host_function(store: impl AsContextMut<Data = Host>, index: usize, ty: &FuncType) -> Func {
     let types: Arc<[ValType]> = ty.results().collect();
-    if store.data().scenario.asynchronous {
+    if store.as_context().data().scenario.asynchronous {
         return Func::new_async(store, ty.clone(), move |mut caller, params, results| {
             let types = types.clone();
             Box::new(async move {
@@ -105,6 +137,7 @@ fn failure(error: &Error) -> Result<String, String> {
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return Ok(match trap {
             Trap::StackOverflow => OVERFLOW.into(),
+            Trap::AllocationTooLarge => FULL.into(),
             trap => trap.message().into(),
         });
     }

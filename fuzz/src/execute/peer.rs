@@ -4,12 +4,26 @@
 //! Cranelift, and all of the runtime, is another's. Its code is not optimised, to be far from ours.
 
 use wasmtime::{
-    AsContextMut, Caller, Config, Engine, Error, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Instance, Memory, Module, OptLevel, Ref, Result, Rooted, SharedMemory, Store,
-    StoreContextMut, Table, Trap, Val, ValType,
+    AnyRef, ArrayRef, ArrayRefPre, ArrayType, AsContext, AsContextMut, Caller, Config, Engine,
+    Error, ExnRef, ExnRefPre, ExnType, Extern, ExternRef, ExternType, FieldType, Func, FuncType,
+    GcHeapOutOfMemory, Global, HeapType, I31, Instance, Memory, Module, Mutability, OptLevel,
+    OwnedRooted, Ref, RefType, Result, RootScope, Rooted, SharedMemory, StorageType, Store,
+    StoreContextMut, StructRef, StructRefPre, StructType, Table, TableType, Tag, TagType,
+    ThrownException, Trap, Val, ValType,
 };
 
-use super::OVERFLOW;
+use super::{FULL, HEAP, OVERFLOW, Scenario};
+
+/// References as the driver has them.
+type AnyRooted = Rooted<AnyRef>;
+type ExnRooted = Rooted<ExnRef>;
+
+/// A handle of one that was kept.
+macro_rules! rooted {
+    ($value:expr) => {
+        $value
+    };
+}
 
 #[path = "driver.rs"]
 pub(crate) mod driver;
@@ -27,6 +41,18 @@ pub(crate) fn engine() -> Result<Engine, String> {
         .cranelift_nan_canonicalization(true)
         .memory_init_cow(false)
         .shared_memory(true)
+        .wasm_gc(true)
+        .wasm_function_references(true)
+        .wasm_exceptions(true)
+        .wasm_custom_page_sizes(true)
+        .wasm_wide_arithmetic(true)
+        .wasm_memory64(true)
+        .wasm_multi_memory(true)
+        .wasm_extended_const(true)
+        .wasm_tail_call(true)
+        .gc_heap_reservation(HEAP)
+        .gc_heap_reservation_for_growth(0)
+        .gc_heap_may_move(false)
         .generate_address_map(false)
         .wasm_backtrace_max_frames(None);
     Engine::new(&config).map_err(|error| format!("{error:#}"))
@@ -46,6 +72,15 @@ fn contents(memory: &SharedMemory) -> Vec<u8> {
     cells.map(|cell| unsafe { *cell.get() }).collect()
 }
 
+fn load(engine: &Engine, wasm: &[u8], _: Scenario) -> Result<Module> {
+    Module::new(engine, wasm)
+}
+
+fn collect(store: &mut StoreContextMut<'_, Host>) {
+    // It fails if it is asked for room only.
+    let _ = store.gc(None);
+}
+
 fn instantiate(store: &mut Store<Host>, module: &Module, imports: &[Extern]) -> Result<Instance> {
     Instance::new(store, module, imports)
 }
@@ -63,7 +98,7 @@ async fn call_inside(
     func.call(caller, params, results)
 }
 
-fn host_function(store: &mut Store<Host>, index: usize, ty: &FuncType) -> Func {
+fn host_function(store: impl AsContextMut<Data = Host>, index: usize, ty: &FuncType) -> Func {
     let types: Vec<ValType> = ty.results().collect();
     Func::new(store, ty.clone(), move |mut caller, params, results| {
         wait(driver::serve(&mut caller, index, params, &types, results)).0
@@ -76,6 +111,9 @@ fn take_count(_: &mut Store<Host>, _: &Instance) -> Result<u64, String> {
 
 /// In our words.
 fn failure(error: &Error) -> Result<String, String> {
+    if error.is::<GcHeapOutOfMemory<()>>() || error.is::<GcHeapOutOfMemory<u64>>() {
+        return Ok(FULL.to_owned());
+    }
     let Some(trap) = error.downcast_ref::<Trap>() else {
         return Ok(format!("host error: {error}"));
     };
@@ -89,8 +127,12 @@ fn failure(error: &Error) -> Result<String, String> {
         Trap::BadConversionToInteger => "invalid conversion to integer",
         Trap::StackOverflow => OVERFLOW,
         Trap::HeapMisaligned => "unaligned atomic",
-        Trap::AtomicWaitNonShared => "expected shared memory",
+        Trap::AtomicWaitNonSharedMemory => "expected shared memory",
         Trap::BadSignature => "indirect call type mismatch",
+        Trap::NullReference => "null reference",
+        Trap::ArrayOutOfBounds => "out of bounds array access",
+        Trap::CastFailure => "cast failure",
+        Trap::AllocationTooLarge => FULL,
         other => return Err(format!("the peer fails: {other}")),
     };
     Ok(text.to_owned())
