@@ -9,6 +9,9 @@ use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices,
 /// are left before the module stops itself.
 pub const FUEL: &str = "fuel of the fuzzer";
 
+/// The name of such an export of other programs, which use more of it for each: it begins like the other.
+pub const ROUGH_FUEL: &str = "fuel of the fuzzer, roughly";
+
 /// How much of it there is.
 pub const FUEL_AMOUNT: u32 = 1000;
 

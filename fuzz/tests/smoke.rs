@@ -59,7 +59,34 @@ fn execute() {
             "entries and iterations",
             "instructions counted",
             "suspensions",
+            "calls: exception",
+            "calls: cast failure",
+            "census: instructions for objects",
+            "census: instructions for exceptions",
         ],
+    );
+}
+
+#[test]
+fn collect() {
+    let counts = smoke("collect", 120);
+    expect(
+        &counts,
+        &[
+            "calls that returned",
+            "calls: exception",
+            "calls of host functions",
+            "suspensions",
+            "collections: whole cycles",
+            "census: instructions for objects",
+            "census: instructions for exceptions",
+        ],
+    );
+    // Programs that have no objects to speak of, or do nothing with them, find nothing.
+    let cases = counts["cases of the census"];
+    assert!(
+        counts["census: instructions for objects"] > 500 * cases,
+        "{counts:#?}"
     );
 }
 
@@ -135,7 +162,7 @@ fn findings_stay_fixed() {
         }
         let text = fs::read_to_string(&path).unwrap();
         let wasm = bimetal_wasm::text::parse(&text, Some(&path)).unwrap();
-        for name in ["decode", "compile", "execute"] {
+        for name in ["decode", "compile", "execute", "collect"] {
             let outcome = target(name).unwrap().run_file(&wasm, &mut Notes::default());
             assert_eq!(outcome, Ok(()), "{name} of {}", path.display());
         }

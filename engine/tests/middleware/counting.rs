@@ -229,3 +229,62 @@ fn without_a_counter_there_is_no_count() -> Result<()> {
     assert!(InstructionCounter::count(&guest.instance, &mut guest.store).is_err());
     Ok(())
 }
+
+/// The legacy constructs give structure too, and what was executed before one of them is counted
+/// whether the exception comes or not.
+#[test]
+fn legacy_exceptions_are_counted_exactly() -> Result<()> {
+    let text = r#"(module
+        (tag $e)
+        (func (export "run") (param i32) (result i32)
+            try $outer (result i32)
+                i32.const 1
+                drop
+                try (result i32)
+                    (if (i32.eq (local.get 0) (i32.const 1)) (then (throw $e)))
+                    (i32.add (local.get 0) (i32.const 10))
+                catch $e
+                    (if (i32.eqz (global.get $again)) (then (rethrow 1)))
+                    i32.const 2
+                end
+            catch_all
+                i32.const 3
+            end)
+        (func (export "delegated") (param i32) (result i32)
+            try $outer (result i32)
+                try (result i32)
+                    (if (local.get 0) (then (throw $e)))
+                    (i32.add (local.get 0) (i32.const 10))
+                delegate $outer
+            catch_all
+                i32.const 3
+            end)
+        (global $again i32 (i32.const 0)))"#;
+    for exact in [false, true] {
+        let counter = InstructionCounter::new().exact_at_traps(exact);
+        for (name, engine) in engines(|config| {
+            config.middleware(Arc::new(counter));
+        }) {
+            let mut store = Store::new(&engine, ());
+            let module = Module::new(&engine, text)?;
+            let instance = Instance::new(&mut store, &module, &[])?;
+            for (function, arg, result, expected) in [
+                ("run", 0, 10, 2 + 4 + 3),
+                ("run", 1, 3, 2 + 4 + 1 + 3 + 1 + 1),
+                ("delegated", 0, 10, 2 + 3),
+                ("delegated", 1, 3, 2 + 1 + 1),
+            ] {
+                InstructionCounter::set_count(&instance, &mut store, 0)?;
+                let run = instance.get_typed_func::<i32, i32>(&mut store, function)?;
+                assert_eq!(
+                    run.call(&mut store, arg)?,
+                    result,
+                    "{function}({arg}), {name}"
+                );
+                let count = InstructionCounter::count(&instance, &mut store)?;
+                assert_eq!(count, expected, "{function}({arg}), exact={exact}, {name}");
+            }
+        }
+    }
+    Ok(())
+}

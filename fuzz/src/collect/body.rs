@@ -8,6 +8,10 @@ use super::{Exceptions, Outline, TABLE, list};
 /// How deep expressions are.
 const DEPTH: usize = 5;
 
+/// How long arrays are made: with elements of one to sixteen bytes, some of them around the sizes up to
+/// which they are made inline.
+const LENGTHS: [usize; 16] = [3, 0, 1, 2, 4, 5, 9, 15, 17, 30, 33, 60, 64, 67, 240, 257];
+
 /// A function that is being written.
 pub(super) struct Body<'o, 'a> {
     pub(super) o: &'o mut Outline<'a>,
@@ -15,7 +19,7 @@ pub(super) struct Body<'o, 'a> {
     /// Parameters and locals.
     pub(super) locals: Vec<Ty>,
     labels: usize,
-    /// How many nodes there may still be.
+    /// How many nodes the statement may still have.
     nodes: usize,
     /// Whether it calls nothing and has no loops.
     pub(super) is_leaf: bool,
@@ -89,13 +93,12 @@ impl<'o, 'a> Body<'o, 'a> {
     pub(super) fn new(o: &'o mut Outline<'a>, number: usize) -> Self {
         let locals = o.functions[number].params.clone();
         let is_leaf = o.c.chance(1, 4);
-        let nodes = 20 + o.c.below(100);
         Body {
             o,
             number,
             locals,
             labels: 0,
-            nodes,
+            nodes: 0,
             is_leaf,
             loops: 0,
         }
@@ -126,12 +129,14 @@ impl<'o, 'a> Body<'o, 'a> {
             }
         };
         let count = 1 + self.o.c.below(7);
-        let statements = self.statements(count, DEPTH);
-        let results: Vec<_> = signature
-            .results
-            .iter()
-            .map(|&ty| self.expr(ty, DEPTH))
-            .collect();
+        let mut statements = String::new();
+        for _ in 0..count {
+            self.nodes = 6 + self.o.c.below(20);
+            statements.push_str(&self.statements(1, DEPTH));
+        }
+        self.nodes = 6;
+        let results = signature.results.iter();
+        let results: Vec<_> = results.map(|&ty| self.expr(ty, DEPTH)).collect();
         let locals = list("local", &self.locals[signature.params.len()..]);
         format!(
             "(func $f{number} (export \"f{number}\") (type $s{}){locals}\n{entry}{statements}{})\n",
@@ -279,7 +284,7 @@ impl<'o, 'a> Body<'o, 'a> {
                 let is_number = !matches!(element.storage, Storage::Value(Ty::Ref(..)));
                 match self.o.c.below(5) {
                     0 => {
-                        let length = self.o.c.of(&[0, 1, 4, 9, 30]);
+                        let length = self.o.c.of(&LENGTHS);
                         let value = self.expr(element.ty(), depth);
                         format!("(array.new $t{number} {value} (i32.const {length}))")
                     }
@@ -296,7 +301,7 @@ impl<'o, 'a> Body<'o, 'a> {
                         )
                     }
                     2 if element.has_default() => {
-                        let length = self.o.c.of(&[2, 5, 17, 100]);
+                        let length = self.o.c.of(&LENGTHS);
                         format!("(array.new_default $t{number} (i32.const {length}))")
                     }
                     _ => {
@@ -545,17 +550,19 @@ impl<'o, 'a> Body<'o, 'a> {
             ),
             false => String::new(),
         };
-        let one = format!("(catch $e{tag} {sets}{rethrow}{other})");
-        let all = format!("(catch_all {rethrow}{})", self.leaf(ty));
-        match self.o.c.below(4) {
-            0 => format!("(try {label} (result {ty}) (do {body}) {one})"),
-            1 => format!("(try {label} (result {ty}) (do {body}) {all})"),
-            2 => format!("(try {label} (result {ty}) (do {body}) {one} {all})"),
-            _ => format!(
-                "(try {label} (result {ty}) (do (try (result {ty}) (do {body}) \
-                 (delegate {label}))) {one} {all})"
+        // There is no folded form of these.
+        let one = format!("catch $e{tag} {sets}{rethrow}{other}");
+        let all = format!("catch_all {rethrow}{}", self.leaf(ty));
+        let (body, clauses) = match self.o.c.below(4) {
+            0 => (body.to_owned(), one),
+            1 => (body.to_owned(), all),
+            2 => (body.to_owned(), format!("{one} {all}")),
+            _ => (
+                format!("try (result {ty}) {body} delegate {label}"),
+                format!("{one} {all}"),
             ),
-        }
+        };
+        format!("(block (result {ty}) try {label} (result {ty}) {body} {clauses} end)")
     }
 
     fn table(&mut self, ty: Ty, tag: usize, body: &str, sets: &str, depth: usize) -> String {

@@ -7,7 +7,7 @@
 //! with a program is what [`execute`](crate::execute) does: two configurations, or one and the peer, must
 //! agree.
 //!
-//! Programs end, as functions and loops consume the fuel of [`generate::FUEL`]; few of them trap, as
+//! Programs end, as functions and loops consume the fuel that is exported as [`ROUGH_FUEL`]; few of them trap, as
 //! nulls and indices are checked mostly.
 
 mod body;
@@ -18,7 +18,8 @@ mod walk;
 use arbitrary::Unstructured;
 
 use crate::execute::{self, Execute};
-use crate::generate::{FUEL, FUEL_AMOUNT, Program};
+use crate::generate::{FUEL_AMOUNT, Program, ROUGH_FUEL};
+use crate::source::Source;
 use crate::{Notes, Target};
 use body::Body;
 use types::{Heap, Ty, Types, nullable};
@@ -33,7 +34,7 @@ impl Collect {
     /// # Errors
     /// If there is no compiler for this machine.
     pub fn new() -> Result<Collect, String> {
-        Ok(Collect(Execute::with(program)?))
+        Ok(Collect(Execute::with(ROUNDS, program)?))
     }
 }
 
@@ -51,6 +52,9 @@ impl Target for Collect {
     }
 }
 
+/// To compile programs takes longer than to run them.
+const ROUNDS: u64 = 3;
+
 fn program(u: &mut Unstructured<'_>) -> Option<Program> {
     let (text, peer) = source(u);
     match bimetal_wasm::text::parse(&text, None) {
@@ -59,14 +63,27 @@ fn program(u: &mut Unstructured<'_>) -> Option<Program> {
     }
 }
 
-/// Choices, which become the first ones when the input is used up: those end things.
+/// Choices: what the input says, then so many made-up ones as the input has asked for, and then always
+/// the first, which ends things.
 pub(crate) struct Choices<'a> {
     u: Unstructured<'a>,
+    source: Source,
+    left: u32,
 }
 
-impl Choices<'_> {
+impl<'a> Choices<'a> {
+    fn new(mut u: Unstructured<'a>) -> Choices<'a> {
+        let left = u.arbitrary::<u8>().map_or(0, |n| 3 * u32::from(n));
+        let source = Source::new(u.arbitrary::<u32>().unwrap_or(0).into());
+        Choices { u, source, left }
+    }
+
     /// A number below this, which is not 0.
     fn below(&mut self, bound: usize) -> usize {
+        if self.u.is_empty() && self.left > 0 {
+            self.left -= 1;
+            return self.source.below(bound as u64) as usize;
+        }
         self.u.int_in_range(0..=bound - 1).unwrap_or(0)
     }
 
@@ -76,7 +93,7 @@ impl Choices<'_> {
     }
 
     fn is_at_end(&self) -> bool {
-        self.u.is_empty()
+        self.u.is_empty() && self.left == 0
     }
 
     /// One of these.
@@ -89,7 +106,7 @@ impl Choices<'_> {
         match self.below(3) {
             0 => self.of(&SPECIAL),
             1 => self.below(256) as i32,
-            _ => self.u.arbitrary().unwrap_or(0),
+            _ => (self.below(1 << 16) as i32) << 16 | self.below(1 << 16) as i32,
         }
     }
 }
@@ -201,10 +218,7 @@ fn list(name: &str, types: &[Ty]) -> String {
 /// The program's text, and whether a peer can run it.
 fn source(u: &mut Unstructured<'_>) -> (String, bool) {
     let rest = u.bytes(u.len()).unwrap_or(&[]);
-    let c = Choices {
-        u: Unstructured::new(rest),
-    };
-    let mut outline = Outline::new(c);
+    let mut outline = Outline::new(Choices::new(Unstructured::new(rest)));
     let mut text = format!("(module\n{}", outline.types.text());
     for (number, (params, results)) in outline.signatures.iter().enumerate() {
         let (params, results) = (list("param", params), list("result", results));
@@ -225,7 +239,7 @@ fn source(u: &mut Unstructured<'_>) -> (String, bool) {
         }
     }
     text.push_str(&format!(
-        "(global $fuel (export {FUEL:?}) (mut i32) (i32.const {FUEL_AMOUNT}))\n\
+        "(global $fuel (export {ROUGH_FUEL:?}) (mut i32) (i32.const {FUEL_AMOUNT}))\n\
          (global $budget (mut i32) (i32.const 0))\n\
          (table $any (export \"t0\") {TABLE} 40 anyref)\n\
          (table $first (export \"t1\") {TABLE} (ref null $t0))\n\

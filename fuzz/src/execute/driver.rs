@@ -71,7 +71,15 @@ pub(crate) fn run(
     if let Some(before) = before {
         run_module(engine, &module, before, notes)?;
     }
-    run_module(engine, &module, scenario, notes)
+    let mut trace = Trace::new();
+    for round in 0..scenario.rounds {
+        let scenario = Scenario {
+            seed: scenario.seed.wrapping_add(round),
+            ..scenario
+        };
+        trace.extend(run_module(engine, &module, scenario, notes)?);
+    }
+    Ok(trace)
 }
 
 fn run_module(
@@ -117,6 +125,7 @@ fn run_module(
     }
     notes.add("calls of host functions", store.data().calls);
     notes.add("suspensions", store.data().suspended);
+    note_collections(&store, notes);
     Ok(store.into_data().trace)
 }
 
@@ -210,9 +219,13 @@ fn outcome_of(store: impl AsContextMut<Data = Host>, error: &Error) -> Result<St
     }
 }
 
+fn is_fuel(name: &str) -> bool {
+    name.starts_with(generate::FUEL)
+}
+
 /// The module's own fuel. A regression test need not have it, nor as a variable.
 fn own_fuel(exports: &[(String, Extern)]) -> Option<Global> {
-    match exports.iter().find(|(name, _)| name == generate::FUEL) {
+    match exports.iter().find(|(name, _)| is_fuel(name)) {
         Some((_, Extern::Global(global))) => Some(*global),
         _ => None,
     }
@@ -220,6 +233,7 @@ fn own_fuel(exports: &[(String, Extern)]) -> Option<Global> {
 
 /// How much of it has been used since it was filled.
 fn used(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Option<u64> {
+    exports.iter().find(|(name, _)| name == generate::FUEL)?;
     match own_fuel(exports)?.get(store) {
         Val::I32(left) => u64::from(generate::FUEL_AMOUNT).checked_sub(left as u64),
         _ => None,
@@ -257,7 +271,7 @@ fn see_globals(store: &mut Store<Host>, exports: &[(String, Extern)]) {
         let Extern::Global(global) = item else {
             continue;
         };
-        if name != generate::FUEL {
+        if !is_fuel(name) {
             let value = global.get(&mut *store);
             let value = show(&mut *store, &value);
             store.data_mut().say(format!("  {name:?}: {value}"));
@@ -420,7 +434,7 @@ async fn mischief(caller: &mut Caller<'_, Host>) -> Result<(), Error> {
             let line = format!("host grows {grown}, erases {erased}");
             caller.data_mut().say(line);
         }
-        Some(Extern::Global(global)) if name != generate::FUEL => {
+        Some(Extern::Global(global)) if !is_fuel(&name) => {
             let ty = global.ty(&*caller);
             let Some(value) = value(&mut *caller, ty.content()) else {
                 return Ok(());

@@ -52,6 +52,8 @@ pub struct Scenario {
     pub image: bool,
     /// Whether fuel is the [`census`]'s.
     pub census: bool,
+    /// How often the program is run, each time from its start and with other values.
+    pub rounds: u64,
 }
 
 /// See the module.
@@ -59,6 +61,8 @@ pub struct Scenario {
 pub struct Execute {
     /// What makes programs.
     generate: fn(&mut Unstructured<'_>) -> Option<generate::Program>,
+    /// How often each is run.
+    rounds: u64,
     engines: Vec<(&'static str, Engine)>,
     /// The same with fuel and interrupts.
     metered: Vec<(&'static str, Engine)>,
@@ -203,14 +207,15 @@ impl Execute {
     /// # Errors
     /// If there is no compiler for this machine.
     pub fn new() -> Result<Execute, String> {
-        Execute::with(|u| generate::runnable(u, Extent::Whole).ok())
+        Execute::with(1, |u| generate::runnable(u, Extent::Whole).ok())
     }
 
-    /// With an engine per configuration, for programs made by this function.
+    /// With an engine per configuration, for programs made by this function, to be run so often.
     ///
     /// # Errors
     /// If there is no compiler for this machine.
     pub fn with(
+        rounds: u64,
         generate: fn(&mut Unstructured<'_>) -> Option<generate::Program>,
     ) -> Result<Execute, String> {
         let engines = |change: &dyn Fn(&mut Config)| {
@@ -224,6 +229,7 @@ impl Execute {
         let counter = InstructionCounter::new().exact_at_traps(true);
         Ok(Execute {
             generate,
+            rounds,
             engines: engines(&|_| ())?,
             metered: engines(&|c| _ = c.consume_fuel(true).epoch_interruption(true))?,
             counted: engines(&|c| {
@@ -318,6 +324,7 @@ impl Target for Execute {
             asynchronous: false,
             image: false,
             census: false,
+            rounds: self.rounds,
         };
         let Some(program) = (self.generate)(&mut u) else {
             notes.count("no module");
@@ -354,6 +361,7 @@ impl Target for Execute {
                     asynchronous: false,
                     image: false,
                     census: false,
+                    rounds: 1,
                 };
                 self.check_all(file, scenario, notes)?;
             }
@@ -501,6 +509,7 @@ mod tests {
                 asynchronous: false,
                 image: false,
                 census: false,
+                rounds: 1,
             };
             ours::driver::run(
                 &Engine::default(),

@@ -14,6 +14,7 @@ use bimetal::{
 };
 
 use super::{FULL, OVERFLOW, Scenario};
+use crate::Notes;
 
 /// References as the driver has them.
 type AnyRooted = AnyRef;
@@ -55,6 +56,13 @@ fn load(engine: &Engine, wasm: &[u8], scenario: Scenario) -> Result<Module> {
     let image = module.serialize()?;
     // SAFETY: the bytes are those that `serialize` gave.
     unsafe { Module::deserialize(engine, image) }
+}
+
+fn note_collections(store: &Store<Host>, notes: &mut Notes) {
+    let stats = store.gc_stats();
+    notes.add("collections", stats.minor_collections);
+    notes.add("collections: whole cycles", stats.full_cycles);
+    notes.add("collections: bytes moved", stats.copied_bytes);
 }
 
 fn collect(store: &mut StoreContextMut<'_, Host>) {
