@@ -266,6 +266,7 @@ fn legacy_exceptions_are_counted_exactly() -> Result<()> {
             config.middleware(Arc::new(counter));
         }) {
             let mut store = Store::new(&engine, ());
+            let _ = store.set_fuel(u64::MAX);
             let module = Module::new(&engine, text)?;
             let instance = Instance::new(&mut store, &module, &[])?;
             for (function, arg, result, expected) in [
