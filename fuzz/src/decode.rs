@@ -15,9 +15,17 @@ use crate::{Notes, Target, generate};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decode {
     features: Features,
+}
+
+impl Default for Decode {
+    fn default() -> Self {
+        Decode {
+            features: generate::features(),
+        }
+    }
 }
 
 impl Target for Decode {
