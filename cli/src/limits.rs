@@ -14,7 +14,8 @@ pub struct LimitArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Timeout>,
 
-    /// Let each memory grow to at most this many bytes: 65536, 64K, 512M, 2G
+    /// Let each memory, and the heap of collected objects, grow to at most this many bytes: 65536, 64K,
+    /// 512M, 2G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_memory: Option<usize>,
 

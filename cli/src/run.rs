@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use bimetal::environment::{Environment, Environments};
 use bimetal::{
-    AsContextMut, Context, Engine, Error, ErrorKind, Instance, Linker, Module, ProfilingStrategy,
-    Result, Store,
+    AsContextMut, Context, Engine, Error, ErrorKind, GcStats, Instance, Linker, Module,
+    ProfilingStrategy, Result, Store,
 };
 use bimetal_runtime::grants::Grants;
 use bimetal_runtime::host::{self, Host};
@@ -75,6 +75,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     });
     log.say(format_args!("ran for {:.3?}", start.elapsed()));
     log.say(compiled(&module));
+    if let Some(collected) = collected(&store.gc_stats()) {
+        log.say(collected);
+    }
     if let Some(profile) = args.profile {
         say_profile(profile, log);
     }
@@ -162,6 +165,21 @@ fn load_program(args: &RunArgs, file: &Path, log: Log) -> Result<(Engine, Module
     };
     log.say(format_args!("{what} in {:.3?}", start.elapsed()));
     Ok((engine, module))
+}
+
+/// What was collected, if anything was.
+fn collected(stats: &GcStats) -> Option<String> {
+    let often = usize::try_from(stats.minor_collections).ok()?;
+    (often > 0).then(|| {
+        format!(
+            "{}: {} copied, {} alive; stopped for {:.3?}, at most {:.3?} at once",
+            output::count(often, "collection"),
+            output::bytes(stats.copied_bytes),
+            output::bytes(stats.live_bytes),
+            stats.total_pause,
+            stats.longest_pause,
+        )
+    })
 }
 
 /// How much of the module was compiled.
