@@ -17,7 +17,7 @@ use bimetal_optimizer::Optimizer;
 use bimetal_wasm::{Features, Module, OperatorCost};
 
 use crate::runner::thread_time;
-use crate::{Notes, Target, extreme, generate};
+use crate::{Notes, Target, collect, extreme, generate};
 
 /// How code is made.
 #[derive(Clone, Debug)]
@@ -107,7 +107,12 @@ impl Target for Compile {
             twice: u.ratio(1, 3).unwrap_or(false),
             trampolines: Some(u.arbitrary().unwrap_or(0)),
         };
-        let Ok(wasm) = generate::module(&mut u) else {
+        // Those of the other grammar have more to do with references: stack maps, casts, handlers.
+        let wasm = match u.ratio(1, 6).unwrap_or(false) {
+            true => collect::program(&mut u).map(|program| program.wasm),
+            false => generate::module(&mut u).ok(),
+        };
+        let Some(wasm) = wasm else {
             notes.count("no module");
             return Ok(());
         };

@@ -33,6 +33,10 @@ pub(super) struct Host {
     exports: Vec<String>,
     /// References that the program has shown.
     kept: Vec<Kept>,
+    /// Functions of earlier instances, which later ones may import.
+    earlier: Vec<Func>,
+    /// The fuel of all instances.
+    fuels: Vec<Global>,
     depth: u32,
     /// How often wasm has called the host.
     calls: u64,
@@ -94,6 +98,8 @@ fn run_module(
         trace: Vec::new(),
         exports: module.exports().map(|e| e.name().to_owned()).collect(),
         kept: Vec::new(),
+        earlier: Vec::new(),
+        fuels: Vec::new(),
         depth: 0,
         calls: 0,
         caught: false,
@@ -101,32 +107,46 @@ fn run_module(
         suspended: 0,
     };
     let mut store = Store::new(engine, host);
-    refuel(&mut store, &[]);
-    let mut imports = Vec::new();
-    for (i, import) in module.imports().enumerate() {
-        let import = make_import(&mut store, i, &import.ty())
-            .map_err(|error| format!("cannot make an import: {error:#}"))?;
-        let Some(import) = import else {
-            notes.count("imports of what nobody has");
-            return Ok(store.into_data().trace);
-        };
-        imports.push(import);
-    }
-    match instantiate(&mut store, module, &imports) {
-        Ok(instance) => {
-            notes.count("instances");
-            call_all(&mut store, instance, notes)?;
-        }
-        Err(error) => {
-            notes.count("not instantiated");
-            let line = outcome_of(&mut store, &error)?;
-            store.data_mut().say(line);
+    for _ in 0..scenario.instances {
+        if !run_instance(&mut store, module, notes)? {
+            break;
         }
     }
     notes.add("calls of host functions", store.data().calls);
     notes.add("suspensions", store.data().suspended);
     note_collections(&store, notes);
     Ok(store.into_data().trace)
+}
+
+/// Whether there may be another after it.
+fn run_instance(
+    store: &mut Store<Host>,
+    module: &Module,
+    notes: &mut Notes,
+) -> Result<bool, String> {
+    refuel(store);
+    let mut imports = Vec::new();
+    for (i, import) in module.imports().enumerate() {
+        let import = make_import(store, i, &import.ty())
+            .map_err(|error| format!("cannot make an import: {error:#}"))?;
+        let Some(import) = import else {
+            notes.count("imports of what nobody has");
+            return Ok(false);
+        };
+        imports.push(import);
+    }
+    match instantiate(store, module, &imports) {
+        Ok(instance) => {
+            notes.count("instances");
+            call_all(store, instance, notes)
+        }
+        Err(error) => {
+            notes.count("not instantiated");
+            let line = outcome_of(&mut *store, &error)?;
+            store.data_mut().say(line);
+            Ok(false)
+        }
+    }
 }
 
 /// Polls until it is ready, and says how often it was not.
@@ -142,15 +162,28 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> (T, u64) {
     }
 }
 
-fn call_all(store: &mut Store<Host>, instance: Instance, notes: &mut Notes) -> Result<(), String> {
+/// Whether there was room and stack for all.
+fn call_all(
+    store: &mut Store<Host>,
+    instance: Instance,
+    notes: &mut Notes,
+) -> Result<bool, String> {
     let exports: Vec<(String, Extern)> = instance
         .exports(&mut *store)
         .map(|export| (export.name().to_owned(), export.into_extern()))
         .collect();
+    for (name, item) in &exports {
+        match item {
+            Extern::Global(global) if is_fuel(name) => {
+                store.data_mut().fuels.push(global.clone());
+            }
+            _ => {}
+        }
+    }
     see_globals(store, &exports);
     for (name, item) in &exports {
         let Extern::Func(func) = item else { continue };
-        refuel(store, &exports);
+        refuel(store);
         let ty = func.ty(&*store);
         let Some(params) = arguments(&mut *store, &ty) else {
             notes.count("no arguments");
@@ -203,12 +236,15 @@ fn call_all(store: &mut Store<Host>, instance: Instance, notes: &mut Notes) -> R
         };
         if line == OVERFLOW || line == FULL {
             store.data_mut().say(line);
-            return Ok(());
+            return Ok(false);
         }
         store.data_mut().say(format!("{name:?}({said}) = {line}"));
         see_globals(store, &exports);
     }
-    see_all(store, &exports)
+    see_all(store, &exports)?;
+    let functions = exports.into_iter().filter_map(|(_, item)| item.into_func());
+    store.data_mut().earlier.extend(functions);
+    Ok(true)
 }
 
 /// What a call failed with: for an exception, what it carries.
@@ -223,27 +259,20 @@ fn is_fuel(name: &str) -> bool {
     name.starts_with(generate::FUEL)
 }
 
-/// The module's own fuel. A regression test need not have it, nor as a variable.
-fn own_fuel(exports: &[(String, Extern)]) -> Option<Global> {
-    match exports.iter().find(|(name, _)| is_fuel(name)) {
-        Some((_, Extern::Global(global))) => Some(*global),
-        _ => None,
-    }
-}
-
-/// How much of it has been used since it was filled.
+/// How much of the module's own fuel has been used since it was filled. A regression test need not
+/// have it, nor as a variable.
 fn used(store: &mut Store<Host>, exports: &[(String, Extern)]) -> Option<u64> {
-    exports.iter().find(|(name, _)| name == generate::FUEL)?;
-    match own_fuel(exports)?.get(store) {
+    let (_, item) = exports.iter().find(|(name, _)| name == generate::FUEL)?;
+    match item.clone().into_global()?.get(store) {
         Val::I32(left) => u64::from(generate::FUEL_AMOUNT).checked_sub(left as u64),
         _ => None,
     }
 }
 
-/// For one call: the module's own fuel, and what the engine counts, which is too little now and
+/// For one call: the modules' own fuel, and what the engine counts, which is too little now and
 /// then.
-fn refuel(store: &mut Store<Host>, exports: &[(String, Extern)]) {
-    if let Some(global) = own_fuel(exports) {
+fn refuel(store: &mut Store<Host>) {
+    for global in store.data().fuels.clone() {
         let _ = global.set(&mut *store, Val::I32(generate::FUEL_AMOUNT as i32));
     }
     let scenario = store.data().scenario;
@@ -329,7 +358,11 @@ fn make_import(
     ty: &ExternType,
 ) -> Result<Option<Extern>, Error> {
     Ok(Some(match ty {
-        ExternType::Func(ty) => Extern::Func(host_function(store, index, ty)),
+        ExternType::Func(ty) => {
+            let fits = |func: &&Func| FuncType::eq(&func.ty(&*store), ty);
+            let earlier = store.data().earlier.iter().rev().find(fits).cloned();
+            Extern::Func(earlier.unwrap_or_else(|| host_function(store, index, ty)))
+        }
         ExternType::Global(ty) => {
             let Some(value) = value(&mut *store, ty.content()) else {
                 return Ok(None);

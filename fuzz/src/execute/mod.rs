@@ -54,6 +54,9 @@ pub struct Scenario {
     pub census: bool,
     /// How often the program is run, each time from its start and with other values.
     pub rounds: u64,
+    /// How many instances there are in a store, one after the other. What the host keeps of an earlier
+    /// one it gives to a later one, which imports functions of the earlier where it can.
+    pub instances: u32,
 }
 
 /// See the module.
@@ -63,6 +66,8 @@ pub struct Execute {
     generate: fn(&mut Unstructured<'_>) -> Option<generate::Program>,
     /// How often each is run.
     rounds: u64,
+    /// With so many instances.
+    instances: u32,
     engines: Vec<(&'static str, Engine)>,
     /// The same with fuel and interrupts.
     metered: Vec<(&'static str, Engine)>,
@@ -207,15 +212,17 @@ impl Execute {
     /// # Errors
     /// If there is no compiler for this machine.
     pub fn new() -> Result<Execute, String> {
-        Execute::with(1, |u| generate::runnable(u, Extent::Whole).ok())
+        Execute::with(1, 1, |u| generate::runnable(u, Extent::Whole).ok())
     }
 
-    /// With an engine per configuration, for programs made by this function, to be run so often.
+    /// With an engine per configuration, for programs made by this function, to be run so often with so
+    /// many instances.
     ///
     /// # Errors
     /// If there is no compiler for this machine.
     pub fn with(
         rounds: u64,
+        instances: u32,
         generate: fn(&mut Unstructured<'_>) -> Option<generate::Program>,
     ) -> Result<Execute, String> {
         let engines = |change: &dyn Fn(&mut Config)| {
@@ -230,6 +237,7 @@ impl Execute {
         Ok(Execute {
             generate,
             rounds,
+            instances,
             engines: engines(&|_| ())?,
             metered: engines(&|c| _ = c.consume_fuel(true).epoch_interruption(true))?,
             counted: engines(&|c| {
@@ -325,6 +333,7 @@ impl Target for Execute {
             image: false,
             census: false,
             rounds: self.rounds,
+            instances: self.instances,
         };
         let Some(program) = (self.generate)(&mut u) else {
             notes.count("no module");
@@ -362,6 +371,7 @@ impl Target for Execute {
                     image: false,
                     census: false,
                     rounds: 1,
+                    instances: 1,
                 };
                 self.check_all(file, scenario, notes)?;
             }
@@ -510,6 +520,7 @@ mod tests {
                 image: false,
                 census: false,
                 rounds: 1,
+                instances: 1,
             };
             ours::driver::run(
                 &Engine::default(),
