@@ -23,7 +23,7 @@ pub(super) const LARGEST_HEAP: u64 = (4 << 30) - BLOCK as u64;
 const STEP: u32 = 16;
 
 /// At most, unless more are asked for: making them accessible takes less than a millisecond.
-const MOST_STEP: u32 = 64;
+const MOST_STEP: u32 = 32;
 
 /// Blocks of the old space from which on new ones have their memory at once. A quarter of the time that
 /// a program needs to fill its heap can be page faults, but a small heap shall take no more than it has to.
