@@ -560,10 +560,10 @@ fn stubs_are_one_array() {
     let few = lazy_stubs(10, ReturnArea::Absent).unwrap();
     assert_eq!(few.count(), text_lazy_stubs(ReturnArea::Absent));
     assert_eq!(few.get(9), stubs.get(9));
-    assert_ne!(
-        lazy_stub(0, ReturnArea::Present).unwrap(),
-        lazy_stub(0, ReturnArea::Absent).unwrap()
-    );
+    let of = |area| lazy_stub(0, area).unwrap();
+    // Elsewhere the area's address has a register to itself, and the stubs are the same.
+    let differ = cfg!(target_arch = "x86_64");
+    assert_eq!(of(ReturnArea::Present) != of(ReturnArea::Absent), differ);
     lazy_stubs(0, ReturnArea::Present).unwrap();
     lazy_stubs(MAX_LAZY_STUBS, ReturnArea::Present).unwrap();
     let error = lazy_stubs(MAX_LAZY_STUBS + 1, ReturnArea::Absent).unwrap_err();
