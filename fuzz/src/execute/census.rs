@@ -78,6 +78,7 @@ pub(super) fn take(
 ) -> Result<(), String> {
     let scenario = Scenario {
         metered: false,
+        interrupted: false,
         counted: false,
         census: true,
         ..scenario

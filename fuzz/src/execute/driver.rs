@@ -48,6 +48,8 @@ pub(super) struct Host {
     pub(super) pauses: Source,
     /// How often they were.
     pub(super) suspended: u64,
+    /// How often a deadline has come and the program went on.
+    pub(super) interruptions: u64,
 }
 
 impl Host {
@@ -105,8 +107,10 @@ fn run_module(
         caught: false,
         pauses: Source::new(!scenario.seed),
         suspended: 0,
+        interruptions: 0,
     };
     let mut store = Store::new(engine, host);
+    prepare(&mut store);
     for _ in 0..scenario.instances {
         if !run_instance(&mut store, module, notes)? {
             break;
@@ -114,6 +118,7 @@ fn run_module(
     }
     notes.add("calls of host functions", store.data().calls);
     notes.add("suspensions", store.data().suspended);
+    notes.add("interruptions", store.data().interruptions);
     note_collections(&store, notes);
     Ok(store.into_data().trace)
 }
@@ -285,7 +290,7 @@ fn refuel(store: &mut Store<Host>) {
             0 => source.below(500),
             _ => 1 << 30,
         };
-        store.set_epoch_deadline(2);
+        store.set_epoch_deadline(if scenario.interrupted { 1 } else { 2 });
         let set = store.set_fuel(amount);
         debug_assert!(set.is_ok());
     }
@@ -404,7 +409,11 @@ pub(super) async fn serve(
     let host = caller.data_mut();
     host.say(line);
     host.calls += 1;
+    let (scenario, calls) = (host.scenario, host.calls);
     keep(&mut *caller, params);
+    if scenario.interrupted && calls.is_multiple_of(2) {
+        caller.engine().increment_epoch();
+    }
     if caller.data().scenario.mischief {
         mischief(caller).await?;
     }

@@ -43,6 +43,9 @@ pub struct Scenario {
     pub mischief: bool,
     /// Whether code counts fuel and can be interrupted.
     pub metered: bool,
+    /// Whether deadlines come often, at which the host makes objects and collects. It makes no
+    /// difference.
+    pub interrupted: bool,
     /// Whether a middleware counts instructions, and fuel is charged for the same.
     pub counted: bool,
     /// Whether calls are asynchronous, and host functions and fuel suspend them now and then. It
@@ -328,6 +331,7 @@ impl Target for Execute {
             seed: u.arbitrary().unwrap_or(0),
             mischief: kind & 1 == 0,
             metered: kind & 6 == 0,
+            interrupted: kind & 134 == 0,
             counted: kind & 14 == 2,
             asynchronous: false,
             image: false,
@@ -366,6 +370,7 @@ impl Target for Execute {
                     seed,
                     mischief,
                     metered: seed & 1 != 0,
+                    interrupted: seed == 3,
                     counted: seed == 2,
                     asynchronous: false,
                     image: false,
@@ -515,6 +520,7 @@ mod tests {
                 seed: 3,
                 mischief: true,
                 metered: false,
+                interrupted: false,
                 counted: false,
                 asynchronous: false,
                 image: false,

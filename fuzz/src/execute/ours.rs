@@ -10,7 +10,8 @@ use bimetal::{
     ErrorKind, ExnRef, ExnRefPre, ExnType, Extern, ExternRef, ExternType, FieldType, Func,
     FuncType, Global, HeapType, I31, Instance, Memory, Module, Mutability, OwnedRooted, Ref,
     RefType, Result, RootScope, SharedMemory, StorageType, Store, StoreContextMut, StructRef,
-    StructRefPre, StructType, Table, TableType, Tag, TagType, ThrownException, Trap, Val, ValType,
+    StructRefPre, StructType, Table, TableType, Tag, TagType, ThrownException, Trap,
+    UpdateDeadline, Val, ValType,
 };
 
 use super::{FULL, OVERFLOW, Scenario};
@@ -56,6 +57,32 @@ fn load(engine: &Engine, wasm: &[u8], scenario: Scenario) -> Result<Module> {
     let image = module.serialize()?;
     // SAFETY: the bytes are those that `serialize` gave.
     unsafe { Module::deserialize(engine, image) }
+}
+
+/// At a deadline there may be references in registers, and the host does as it likes.
+fn prepare(store: &mut Store<Host>) {
+    if !store.data().scenario.interrupted {
+        return;
+    }
+    store.epoch_deadline_callback(|mut store| {
+        let host = store.data_mut();
+        host.interruptions += 1;
+        let (scenario, times) = (host.scenario, host.interruptions);
+        let field = FieldType::new(Mutability::Var, StorageType::ValType(ValType::ANYREF));
+        let ty = StructType::new(store.engine(), [field])?;
+        let allocator = StructRefPre::new(&mut store, ty);
+        let small = AnyRef::from_i31(&mut store, I31::wrapping_u32(times as u32));
+        // There may be no room.
+        let _ = StructRef::new(&mut store, &allocator, &[Val::AnyRef(Some(small))]);
+        let _ = ExternRef::new(&mut store, times);
+        if times.is_multiple_of(2) {
+            store.gc();
+        }
+        Ok(match scenario.asynchronous {
+            true => UpdateDeadline::Yield(1),
+            false => UpdateDeadline::Continue(1),
+        })
+    });
 }
 
 fn note_collections(store: &Store<Host>, notes: &mut Notes) {

@@ -77,6 +77,8 @@ fn load(engine: &Engine, wasm: &[u8], _: Scenario) -> Result<Module> {
     Module::new(engine, wasm)
 }
 
+fn prepare(_: &mut Store<Host>) {}
+
 fn note_collections(_: &Store<Host>, _: &mut Notes) {}
 
 fn collect(store: &mut StoreContextMut<'_, Host>) {
