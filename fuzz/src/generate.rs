@@ -1,5 +1,6 @@
 //! Modules from bytes.
 
+use crate::hints;
 use arbitrary::{Result, Unstructured};
 use bimetal_wasm::Features;
 use bimetal_wasm::body::Operator;
@@ -156,6 +157,10 @@ pub fn runnable(u: &mut Unstructured<'_>, extent: Extent) -> Result<Program> {
         config.relaxed_simd_enabled = config.simd_enabled && u.ratio(1, 4)?;
     }
     let peer = !config.relaxed_simd_enabled;
+    let hints = match u.ratio(1, 4)? {
+        true => Some(u.arbitrary::<u32>()?),
+        false => None,
+    };
     // Exports are added below: made-up names would take most of the bytes.
     config.max_exports = 0;
     config.memory_max_size_required = true;
@@ -171,6 +176,10 @@ pub fn runnable(u: &mut Unstructured<'_>, extent: Extent) -> Result<Program> {
         .ensure_termination(FUEL_AMOUNT)
         .map_err(|_| arbitrary::Error::IncorrectFormat)?;
     let wasm = export_all(&module.to_bytes(), global).ok_or(arbitrary::Error::IncorrectFormat)?;
+    let wasm = match hints {
+        Some(seed) => hints::add(wasm, seed.into()),
+        None => wasm,
+    };
     Ok(Program { wasm, peer })
 }
 
@@ -264,7 +273,7 @@ fn with_exports(wasm: &[u8], exports: &[u8]) -> Vec<u8> {
     out
 }
 
-fn leb(out: &mut Vec<u8>, mut value: u32) {
+pub(crate) fn leb(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -272,7 +281,7 @@ fn leb(out: &mut Vec<u8>, mut value: u32) {
     out.push(value as u8);
 }
 
-fn read_leb(bytes: &mut &[u8]) -> u32 {
+pub(crate) fn read_leb(bytes: &mut &[u8]) -> u32 {
     let mut value = 0;
     let mut shift = 0;
     while let [byte, rest @ ..] = *bytes {

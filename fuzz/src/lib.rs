@@ -21,6 +21,7 @@ pub mod decode;
 pub mod execute;
 pub mod extreme;
 pub mod generate;
+mod hints;
 pub mod image;
 pub mod runner;
 pub mod snapshot;

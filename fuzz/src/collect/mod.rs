@@ -23,7 +23,7 @@ use arbitrary::Unstructured;
 use crate::execute::{self, Execute};
 use crate::generate::{FUEL_AMOUNT, Program, ROUGH_FUEL};
 use crate::source::Source;
-use crate::{Notes, Target};
+use crate::{Notes, Target, hints};
 use body::Body;
 use types::{Heap, Ty, Types, nullable};
 
@@ -64,7 +64,15 @@ const INSTANCES: u32 = 2;
 pub(crate) fn program(u: &mut Unstructured<'_>) -> Option<Program> {
     let (text, peer) = source(u);
     match bimetal_wasm::text::parse(&text, None) {
-        Ok(wasm) => Some(Program { wasm, peer }),
+        Ok(wasm) => {
+            // One size in four.
+            let hinted = text.len().is_multiple_of(4);
+            let wasm = match hinted {
+                true => hints::add(wasm, text.len() as u64),
+                false => wasm,
+            };
+            Some(Program { wasm, peer })
+        }
         Err(error) => panic!("the generator makes what is no text: {error:#}"),
     }
 }
