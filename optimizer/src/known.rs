@@ -5,7 +5,7 @@
 //! the check's own result, is not looked for, nor what parameters of blocks are.
 
 use bimetal_codegen::ModuleEnv;
-use bimetal_wasm::{FuncType, HeapType, RefType, StorageType, ValType};
+use bimetal_wasm::{FuncType, HeapType, Module, RefType, StorageType, TypeIndex, ValType};
 
 use crate::graph::{Graph, Imm, Inst, Op, Type, Value, ValueDef};
 
@@ -72,6 +72,23 @@ fn at_depth(
         (Op::TableGet, Imm::Table(table)) => Some(module.tables[table].element),
         _ => called(env, graph, inst).and_then(|ty| reference(*ty.results().get(n)?)),
     }
+}
+
+/// A field as the uppermost type that has it names it: fields with other names are other places.
+pub(crate) fn field_key(module: &Module, ty: TypeIndex, field: u32) -> (TypeIndex, u32) {
+    let has = |ty: &TypeIndex| module.struct_fields(*ty).len() > field as usize;
+    let first = module.ancestors(ty).take_while(has).last().unwrap_or(ty);
+    (module.canonical_type(first), field)
+}
+
+/// The uppermost type of arrays of a type: elements of arrays with another are other places.
+pub(crate) fn array_key(module: &Module, ty: TypeIndex) -> TypeIndex {
+    module.canonical_type(module.ancestors(ty).last().unwrap_or(ty))
+}
+
+/// Whether something is stored in fewer bits than it has as a value.
+pub(crate) fn is_packed(storage: StorageType) -> bool {
+    matches!(storage, StorageType::I8 | StorageType::I16)
 }
 
 /// The type of what an instruction calls.

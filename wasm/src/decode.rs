@@ -375,6 +375,7 @@ impl Module {
             export_names: Default::default(),
             branch_hints: Default::default(),
             canonical: Default::default(),
+            referable: Default::default(),
         }
     }
 

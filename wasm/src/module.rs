@@ -134,6 +134,8 @@ pub struct Module {
     pub(crate) branch_hints: OnceLock<BranchHints>,
     /// Types that are the same: see [`Module::canonical_type`].
     pub(crate) canonical: OnceLock<PrimaryMap<TypeIndex, TypeIndex>>,
+    /// See [`Module::referable_functions`].
+    pub(crate) referable: OnceLock<SecondaryMap<TypeIndex, Vec<FuncIndex>>>,
 }
 
 /// An import.

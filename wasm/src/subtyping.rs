@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use cranelift_entity::PrimaryMap;
+use cranelift_entity::{PrimaryMap, SecondaryMap};
 
 use crate::module::Module;
 use crate::types::*;
@@ -31,6 +31,41 @@ impl Module {
     pub fn canonical_type(&self, index: TypeIndex) -> TypeIndex {
         self.canonical.get_or_init(|| canonical(self))[index]
     }
+
+    /// The functions of a type or of types below it of which the module can make references, in order:
+    /// all of them, if they are fewer than [`Module::MOST_REFERABLE`], else so many. What others do with
+    /// the type is not known here.
+    ///
+    /// ```
+    /// use bimetal_wasm::{Features, Module, TypeIndex};
+    ///
+    /// let text = "(module (type $f (func)) (func) (func (type $f)) (elem declare func 1))";
+    /// let module = Module::new(text, &Features::default())?;
+    /// let functions = module.referable_functions(TypeIndex::from_u32(0));
+    /// assert_eq!(functions.iter().map(|f| f.as_u32()).collect::<Vec<_>>(), [1]);
+    /// # Ok::<(), bimetal_wasm::Error>(())
+    /// ```
+    pub fn referable_functions(&self, ty: TypeIndex) -> &[FuncIndex] {
+        let all = self.referable.get_or_init(|| {
+            let mut all: SecondaryMap<TypeIndex, Vec<FuncIndex>> = SecondaryMap::new();
+            for (func, &ty) in &self.functions {
+                if self.func_refs.get(func).is_none_or(|r| r.is_none()) {
+                    continue;
+                }
+                for ty in self.ancestors(ty) {
+                    let functions = &mut all[self.canonical_type(ty)];
+                    if functions.len() < Self::MOST_REFERABLE {
+                        functions.push(func);
+                    }
+                }
+            }
+            all
+        });
+        &all[self.canonical_type(ty)]
+    }
+
+    /// See [`Module::referable_functions`].
+    pub const MOST_REFERABLE: usize = 4;
 
     /// Whether a type is another one or declared below it.
     pub fn is_concrete_subtype(&self, sub: TypeIndex, of: TypeIndex) -> bool {

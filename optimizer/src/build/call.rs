@@ -53,6 +53,19 @@ impl<'a> Builder<'a> {
 
     pub(super) fn call_ref(&mut self, ty: u32) -> Result<()> {
         let index = TypeIndex::from_u32(ty);
+        let callee = self.graph.def_inst(self.peek()?);
+        let callee = callee.map(|inst| (self.graph.op(inst), self.graph.imm(inst)));
+        if let Some((Op::RefFunc, Imm::Func(func))) = callee {
+            self.pop()?;
+            return self.call(func.as_u32());
+        }
+        match self.inline_by_ref(index)? {
+            true => Ok(()),
+            false => self.emit_call_ref(index),
+        }
+    }
+
+    pub(super) fn emit_call_ref(&mut self, index: TypeIndex) -> Result<()> {
         let ty = self.env.module.func_type_at(index);
         self.emit_call(Op::CallRef, ty, 1, Imm::Type(index))
     }

@@ -197,7 +197,7 @@ impl Builder<'_> {
     }
 
     /// Ends the block by a branch to two new ones.
-    fn branch_on(&mut self, condition: Value) -> (Block, Block) {
+    pub(super) fn branch_on(&mut self, condition: Value) -> (Block, Block) {
         let (yes, no) = (self.graph.make_block(), self.graph.make_block());
         let hint = Imm::Hint(Hint::Unknown);
         let branch = self.terminate(Op::BranchIf, &[condition], hint);
@@ -209,7 +209,7 @@ impl Builder<'_> {
     }
 
     /// The result of an instruction that is not on the operand stack.
-    fn value(&mut self, op: Op, args: &[Value], imm: Imm, ty: Type) -> Value {
+    pub(super) fn value(&mut self, op: Op, args: &[Value], imm: Imm, ty: Type) -> Value {
         let inst = self.graph.push_inst(self.block, op, args, imm, None, &[ty]);
         self.graph.result(inst)
     }

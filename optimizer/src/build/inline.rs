@@ -21,10 +21,11 @@
 
 use bimetal_codegen::InlineNode;
 use bimetal_wasm::body::{self, Operator};
-use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncIndex, ValType};
+use bimetal_wasm::{CompositeType, DefinedFuncIndex, FuncIndex, TypeIndex, ValType};
 
-use super::{BodyEnv, Builder, Exit, Result, numeric};
-use crate::graph::Slot;
+use super::control::{Kind, Signature};
+use super::{BodyEnv, Builder, Exit, Imm, Result, numeric};
+use crate::graph::{Op, Slot, Type};
 
 /// Bytes of a body that is looked at.
 const MAX_BODY: usize = 160;
@@ -41,14 +42,20 @@ const MAX_LOCALS: u32 = 24;
 /// Bytes of bodies that are inlined into one function, beyond the size of its own.
 const MAX_GROWTH: usize = 4 << 10;
 
-/// The same for those of functions that do more than compute, load and store.
+/// The same for those of functions that do more than compute, load and store, and are not tiny.
 const MAX_GENERAL_GROWTH: usize = 512;
+
+/// Bytes of a tiny body: the call of it would be half as many.
+const TINY: usize = 32;
 
 /// How deep inlined functions are in each other.
 const MAX_DEPTH: usize = 4;
 
 /// How deep a recursive function is in itself.
 const MAX_LEVELS: usize = 2;
+
+/// Of a call by reference: if more functions than this can be meant, none is guessed.
+const MAX_CANDIDATES: usize = 2;
 
 /// What a call costs: more than an instruction.
 const CALL_COST: u32 = 3;
@@ -62,6 +69,13 @@ struct Shape {
     general: bool,
     /// How often it calls itself.
     self_calls: usize,
+}
+
+/// A function that is about to be inlined.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    func: FuncIndex,
+    defined: DefinedFuncIndex,
 }
 
 /// What may still be inlined, in bytes of bodies.
@@ -89,10 +103,59 @@ impl Builder<'_> {
     /// Builds the body of a function in the place of a call of it, if that is worth it. Its arguments
     /// are on the operand stack.
     pub(super) fn inline(&mut self, func: FuncIndex) -> Result<bool> {
+        match self.plan(func) {
+            Some(plan) => self.inline_body(plan).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// `call_ref`, where a function of a few can be meant: one that is worth it is inlined where the
+    /// reference turns out to be that of this function. False if there is none; the reference is on the
+    /// operand stack, above the arguments.
+    pub(super) fn inline_by_ref(&mut self, ty: TypeIndex) -> Result<bool> {
         let module = &*self.env.module;
-        let Some(defined) = module.defined_func(func) else {
+        if self.inlining.is_none() || self.env.tunables.fuel {
             return Ok(false);
-        };
+        }
+        let candidates = module.referable_functions(ty);
+        if candidates.len() > MAX_CANDIDATES {
+            return Ok(false);
+        }
+        let plans: Vec<Plan> = candidates.iter().filter_map(|&f| self.plan(f)).collect();
+        if plans.is_empty() {
+            return Ok(false);
+        }
+        let callee = self.pop()?;
+        self.push_frame(Kind::Block, Signature::Func(ty))?;
+        let frame = self.frames.len() - 1;
+        let height = self.frames[frame].height;
+        let args = self.stack[height..].to_vec();
+        let offset = self.offset;
+        for plan in plans {
+            let imm = Imm::Func(plan.func);
+            let is_this = self.value(Op::FuncIs, &[callee], imm, Type::I32);
+            let (hit, miss) = self.branch_on(is_this);
+            self.start_block(hit);
+            self.inline_body(plan)?;
+            if self.reachable {
+                let target = self.target(frame);
+                self.jump(target, height);
+            }
+            self.stack.truncate(height);
+            self.stack.extend_from_slice(&args);
+            self.start_block(miss);
+        }
+        self.offset = offset;
+        self.stack.push(callee);
+        self.emit_call_ref(ty)?;
+        self.end()?;
+        Ok(true)
+    }
+
+    /// Whether a call of a function is worth to be replaced by its body. What is planned is to be done.
+    fn plan(&mut self, func: FuncIndex) -> Option<Plan> {
+        let module = &*self.env.module;
+        let defined = module.defined_func(func)?;
         let size = module.bodies[defined].range.len();
         let instrumented = self.env.instrumentation.is_some() && self.body.exit != Exit::Return;
         if self.inlining.is_none()
@@ -100,20 +163,23 @@ impl Builder<'_> {
             || instrumented
             || size > MAX_BODY.min(self.growth.left)
         {
-            return Ok(false);
+            return None;
         }
-        let Some(shape) = self.shape(func, defined) else {
-            return Ok(false);
-        };
+        let shape = self.shape(func, defined)?;
         if shape.general && !self.is_worth(func, size, shape)
             || !self.inlining.as_mut().is_some_and(|fuel| fuel.consume())
         {
-            return Ok(false);
+            return None;
         }
         self.growth.left -= size;
-        if shape.general {
+        if shape.general && size > TINY {
             self.growth.general -= size;
         }
+        Some(Plan { func, defined })
+    }
+
+    fn inline_body(&mut self, Plan { func, defined }: Plan) -> Result<()> {
+        let module = &*self.env.module;
         let start = self.top(module.func_type(func).params().len())?;
         let params = self.stack.split_off(start);
         let offset = self.offset;
@@ -129,12 +195,12 @@ impl Builder<'_> {
             exit: Exit::Continue,
         })?;
         self.offset = offset;
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a function that does more than compute numbers is inlined here.
     fn is_worth(&self, func: FuncIndex, size: usize, shape: Shape) -> bool {
-        if size > self.growth.general {
+        if size > self.growth.general.max(TINY) {
             return false;
         }
         let (mut depth, mut levels) = (0, usize::from(func == self.func));

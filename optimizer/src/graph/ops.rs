@@ -187,6 +187,8 @@ macro_rules! for_each_op {
             RefNull "ref.null" [] [T] None PURE;
             RefIsNull "ref.is_null" [Ref] [I32] None PURE;
             RefFunc "ref.func" [] [FuncRef] Func PURE;
+            // Whether a reference is that of a function of this instance. There is one of each.
+            FuncIs "func.is" [FuncRef] [I32] Func PURE;
             RefAsNonNull "ref.as_non_null" [T] [T] None TRAPS;
             RefEq "ref.eq" [AnyRef AnyRef] [I32] None COMMUTES;
             RefTest "ref.test" [Ref] [I32] Cast PURE;

@@ -7,7 +7,7 @@
 use bimetal_abi::gc::{ArrayLayout, array_layout};
 use bimetal_abi::{Builtin, TrapCode, VmObject};
 use bimetal_codegen::CompileError;
-use bimetal_wasm::{FieldType, TypeIndex};
+use bimetal_wasm::{FieldType, HeapType, TypeIndex};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Opcode, Value, types};
 
@@ -280,9 +280,17 @@ impl Lower<'_> {
         let offset = VmObject::ARRAY_LENGTH;
         let place = self.object(array, offset, TrapCode::NullArrayReference)?;
         let code = place.null.map(traps::to_clif);
-        let pure = self.roots.nothing_moves() && self.is_some(array);
+        // It moves up to the array's definition, which must say that there is a length.
+        let pure = self.roots.nothing_moves() && self.is_some(array) && self.is_array(array);
         let flags = self.flags.object_constant(self.cur.func, code, pure);
         Ok(self.load(types::I32, flags, place.base, place.offset))
+    }
+
+    /// Whether a value is an array, or null, from its definition on.
+    fn is_array(&self, value: graph::Value) -> bool {
+        let ty = crate::known::ref_type(self.env, Some(self.signature), self.graph, value);
+        let module = &*self.env.module;
+        ty.is_some_and(|ty| module.is_heap_subtype(ty.heap, HeapType::Array))
     }
 
     /// An element's place, within bounds.

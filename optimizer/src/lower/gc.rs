@@ -530,18 +530,16 @@ impl Lower<'_> {
             (false, _) => Region::Constant,
             (true, Some(field)) => self.field_region(self.field_key(ty, field)),
             (true, None) => {
-                let root = self.env.module.ancestors(ty).last().unwrap_or(ty);
-                self.field_region((self.env.module.canonical_type(root), None))
+                let root = crate::known::array_key(&self.env.module, ty);
+                self.field_region((root, None))
             }
         }
     }
 
     /// A field as the uppermost type that has it names it.
     fn field_key(&self, ty: TypeIndex, field: u32) -> FieldKey {
-        let module = &*self.env.module;
-        let has = |ty: &TypeIndex| module.struct_fields(*ty).len() > field as usize;
-        let first = module.ancestors(ty).take_while(has).last().unwrap_or(ty);
-        (module.canonical_type(first), Some(field))
+        let (ty, field) = crate::known::field_key(&self.env.module, ty, field);
+        (ty, Some(field))
     }
 
     fn field_region(&mut self, key: FieldKey) -> Region {

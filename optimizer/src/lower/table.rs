@@ -54,6 +54,17 @@ impl Lower<'_> {
                 let value = self.own_func_ref(func, self.env.offsets.func_ref(index));
                 self.set(self.graph.result(inst), value);
             }
+            (Op::FuncIs, Imm::Func(func)) => {
+                let Some(index) = self.env.module.func_refs[func].expand() else {
+                    return Err(CompileError::Bug(format!("{func} has no reference")));
+                };
+                let value = self.get(args[0])?;
+                let offset = u64::from(self.env.offsets.func_ref(index));
+                let offset = self.iconst(POINTER, offset);
+                let own = self.cur.ins().iadd(self.vmctx, offset);
+                let is_own = self.cur.ins().icmp(IntCC::Equal, value, own);
+                self.set(self.graph.result(inst), is_own);
+            }
             (Op::TableGet, Imm::Table(table)) => {
                 let value = self.element(table, args[0], TrapCode::TableOutOfBounds)?;
                 let value = self.element_as_ref(table, value);

@@ -16,6 +16,7 @@
 mod cold;
 mod dce;
 mod loads;
+mod objects;
 mod simplify;
 mod straighten;
 #[cfg(test)]
@@ -76,6 +77,11 @@ pub const PASSES: &[Pass] = &[
         run: loads::run,
     },
     Pass {
+        name: "objects",
+        levels: OPTIMIZED,
+        run: objects::run,
+    },
+    Pass {
         name: "dce",
         levels: OPTIMIZED,
         run: dce::run,
@@ -118,6 +124,16 @@ pub const CONSTRAINTS: &[Constraint] = &[
         first: "straighten",
         then: "loads",
         reason: "more is known in a block with one way in",
+    },
+    Constraint {
+        first: "straighten",
+        then: "objects",
+        reason: "more is known in a block with one way in",
+    },
+    Constraint {
+        first: "objects",
+        then: "dce",
+        reason: "tests stay behind, and blocks that no branch reaches any more",
     },
 ];
 
@@ -167,6 +183,7 @@ pub struct Scratch {
     simplify: simplify::Scratch,
     straighten: straighten::Scratch,
     loads: loads::Scratch,
+    objects: objects::Scratch,
     dce: dce::Scratch,
 }
 

@@ -3,6 +3,7 @@
 mod exceptions;
 mod interp;
 mod known;
+mod objects;
 pub(crate) mod random;
 mod text;
 
@@ -74,6 +75,11 @@ fn the_table_keeps_its_constraints() {
             run: loads::run,
         },
         Pass {
+            name: "objects",
+            levels: OPTIMIZED,
+            run: super::objects::run,
+        },
+        Pass {
             name: "straighten",
             levels: OPTIMIZED,
             run: straighten::run,
@@ -114,6 +120,11 @@ fn the_table_keeps_its_constraints() {
             name: "loads",
             levels: OPTIMIZED,
             run: loads::run,
+        },
+        Pass {
+            name: "objects",
+            levels: OPTIMIZED,
+            run: super::objects::run,
         },
         Pass {
             name: "dce",

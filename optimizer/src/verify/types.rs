@@ -98,7 +98,8 @@ fn indices(env: &ModuleEnv, op: Op, imm: Imm) -> Check {
         }
         Imm::Func(f) => {
             within("function", f.index(), module.functions.len())?;
-            match op == Op::RefFunc && module.func_refs.get(f).is_none_or(|r| r.is_none()) {
+            let is_reference = matches!(op, Op::RefFunc | Op::FuncIs);
+            match is_reference && module.func_refs.get(f).is_none_or(|r| r.is_none()) {
                 true => Err(format!("{f} has no function reference")),
                 false => Ok(()),
             }

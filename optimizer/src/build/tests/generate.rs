@@ -338,7 +338,7 @@ pub fn single(op: Op) -> Option<String> {
     });
     let metering = matches!(
         op,
-        Op::InterruptCheck | Op::FuelGet | Op::FuelSet | Op::FuelCheck
+        Op::InterruptCheck | Op::FuelGet | Op::FuelSet | Op::FuelCheck | Op::FuncIs
     );
     let is_tail_call = matches!(op, Op::ReturnCall | Op::ReturnCallIndirect);
     if op.is_terminator() && !is_tail_call || metering {

@@ -350,6 +350,7 @@ fn every_op_is_built() {
                         | Op::FuelGet
                         | Op::FuelSet
                         | Op::FuelCheck
+                        | Op::FuncIs
                 ),
                 "{op}"
             );
