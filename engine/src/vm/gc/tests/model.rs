@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
+use std::sync::LazyLock;
 
 use bimetal_abi::VmStoreContext;
 use bimetal_abi::gc::{VmObject, VmTypeInfo, reference};
@@ -69,14 +70,20 @@ const TYPES: u32 = STRUCTS + 5;
 /// References of the struct that has many.
 const MANY: usize = 3000;
 
-fn type_info(id: u32) -> VmTypeInfo {
-    let refs: Vec<u32> = match id {
+/// Where the references of each type are, by number.
+static OFFSETS: LazyLock<Vec<Vec<u32>>> = LazyLock::new(|| {
+    let of = |id| match id {
         // The references are not all next to each other.
         0..STRUCTS => (0..id).map(|i| 12 + i * 4 + (i / 3) * 8).collect(),
         WIDE => (0..MANY as u32).map(|i| 8 + i * 4).collect(),
         EXCEPTION => vec![16, 20, 32],
         _ => Vec::new(),
     };
+    (0..TYPES).map(of).collect()
+});
+
+fn type_info(id: u32) -> VmTypeInfo {
+    let refs = &OFFSETS[id as usize];
     let end = refs.last().map_or(8 + id * 5, |last| last + 4);
     VmTypeInfo {
         kind: match id {
@@ -93,7 +100,7 @@ fn type_info(id: u32) -> VmTypeInfo {
         },
         size: end.next_multiple_of(8).max(8),
         num_refs: refs.len() as u32,
-        refs: refs.leak().as_ptr(),
+        refs: refs.as_ptr(),
         reserved: 0,
         display: [u32::MAX; VmTypeInfo::DISPLAY],
         long_display: std::ptr::null(),
