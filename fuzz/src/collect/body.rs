@@ -284,9 +284,9 @@ impl<'o, 'a> Body<'o, 'a> {
                 let is_number = !matches!(element.storage, Storage::Value(Ty::Ref(..)));
                 match self.o.c.below(5) {
                     0 => {
-                        let length = self.o.c.of(&LENGTHS);
                         let value = self.expr(element.ty(), depth);
-                        format!("(array.new $t{number} {value} (i32.const {length}))")
+                        let length = self.length(depth);
+                        format!("(array.new $t{number} {value} {length})")
                     }
                     1 if is_number => {
                         let (from, count) = (self.o.c.below(9), self.o.c.below(5));
@@ -301,8 +301,8 @@ impl<'o, 'a> Body<'o, 'a> {
                         )
                     }
                     2 if element.has_default() => {
-                        let length = self.o.c.of(&LENGTHS);
-                        format!("(array.new_default $t{number} (i32.const {length}))")
+                        let length = self.length(depth);
+                        format!("(array.new_default $t{number} {length})")
                     }
                     _ => {
                         let count = self.o.c.below(6);
@@ -316,6 +316,15 @@ impl<'o, 'a> Body<'o, 'a> {
                 }
             }
         })
+    }
+
+    /// How long an array is to be.
+    fn length(&mut self, depth: usize) -> String {
+        let length = self.o.c.of(&LENGTHS);
+        match self.o.c.chance(1, 5) {
+            true => format!("(i32.and {} (i32.const 255))", self.expr(Ty::I32, depth)),
+            false => format!("(i32.const {length})"),
+        }
     }
 
     /// A call of a function with this result.
@@ -382,6 +391,14 @@ impl<'o, 'a> Body<'o, 'a> {
             let nullable = self.o.c.chance(1, 15);
             let object = self.expr(Ty::Ref(Heap::Def(number), nullable), depth);
             return Some(format!("(struct.get{sign} $t{number} {i} {object})"));
+        }
+        if self.o.c.chance(1, 4) {
+            // Of one that was just made, mostly.
+            let index = self.o.c.of(&[0, 0, 1, 2, 4]);
+            let object = self.expr(Ty::Ref(Heap::Def(number), false), depth);
+            return Some(format!(
+                "(array.get{sign} $t{number} {object} (i32.const {index}))"
+            ));
         }
         let (array, index, is_inside) = self.element(number, depth);
         let other = self.leaf(ty);
