@@ -351,7 +351,16 @@ impl<'o, 'a> Body<'o, 'a> {
         let params = &signature.params;
         let args: Vec<_> = params.iter().map(|&ty| self.expr(ty, depth)).collect();
         let (args, ty) = (args.join(" "), signature.ty);
-        match self.o.c.below(6) {
+        match self.o.c.below(8) {
+            6 | 7 => {
+                // Any function, if it is of the type: also one of another instance or the host's.
+                let label = self.label();
+                let value = self.expr(Ty::Ref(Heap::Func, true), depth.min(2));
+                format!(
+                    "({call}_ref $s{ty} {args} (block {label} (result (ref $s{ty})) \
+                     (drop (br_on_cast {label} funcref (ref $s{ty}) {value})) (ref.func $f{number})))"
+                )
+            }
             0..=2 => format!("({call} $f{number} {args})"),
             3 => format!("({call}_ref $s{ty} {args} (ref.func $f{number}))"),
             4 => format!("({call}_indirect $functions (type $s{ty}) {args} (i32.const {number}))"),
@@ -482,7 +491,17 @@ impl<'o, 'a> Body<'o, 'a> {
                     .c
                     .of(&[Heap::Def(number), Heap::Struct, Heap::Array, Heap::I31]);
                 let ty = Ty::Ref(heap, self.o.c.chance(1, 2));
-                Some(format!("(ref.test {ty} {})", self.expr(any, depth)))
+                let value = self.expr(any, depth);
+                if !self.o.c.chance(1, 3) {
+                    return Some(format!("(ref.test {ty} {value})"));
+                }
+                // Two of one value.
+                let local = self.scratch(any);
+                let number = self.o.c.below(self.o.types.defs.len());
+                Some(format!(
+                    "(i32.sub (ref.test {ty} (local.tee {local} {value})) \
+                     (ref.test (ref $t{number}) (local.get {local})))"
+                ))
             }
             5 => {
                 let (a, b) = (self.expr(eq, depth), self.expr(eq, depth));

@@ -81,6 +81,9 @@ impl Body<'_, '_> {
         }
         // There always are: the first types have some.
         let (number, i, ty) = self.o.c.of(&all);
+        if self.o.types.is_struct(number) && self.o.c.chance(1, 4) {
+            return Some(self.aliases(number, i, ty, depth));
+        }
         if self.o.types.is_struct(number) {
             let object = self.expr(Ty::Ref(Heap::Def(number), false), depth);
             let value = self.expr(ty, depth);
@@ -92,6 +95,41 @@ impl Body<'_, '_> {
             "(if {is_inside} (then (array.set $t{number} (local.get {array}) (local.get {index}) \
              {value})))\n"
         ))
+    }
+
+    /// A field that is written by two names of what may be one object, and read.
+    fn aliases(&mut self, number: usize, field: usize, ty: Ty, depth: usize) -> String {
+        let below = self.o.types.below(Heap::Def(number));
+        let other = self.o.c.of(&below);
+        let (a_type, b_type) = (Heap::Def(number), Heap::Def(other));
+        let a = self.scratch(Ty::Ref(a_type, true));
+        let b = self.scratch(Ty::Ref(b_type, true));
+        let read = self.scratch(match ty {
+            Ty::Ref(heap, _) => Ty::Ref(heap, true),
+            ty => ty,
+        });
+        let (object, different) = (
+            self.expr(Ty::Ref(b_type, false), depth),
+            self.expr(Ty::Ref(a_type, false), depth),
+        );
+        let condition = self.expr(Ty::I32, depth);
+        let (first, second) = (self.expr(ty, depth), self.expr(ty, depth));
+        let between = self.statements(1, depth);
+        let sign = match self.o.types.fields(number)[field].storage.is_packed() {
+            true => "_s",
+            false => "",
+        };
+        format!(
+            "(local.set {b} {object})\n\
+             (local.set {a} (select (result (ref null {a_type})) (local.get {b}) {different} {condition}))\n\
+             (if (ref.is_null (local.get {a})) (then (local.set {a} {different})))\n\
+             (struct.set {a_type} {field} (ref.as_non_null (local.get {a})) {first})\n\
+             {between}\
+             (if (i32.eqz (ref.is_null (local.get {b}))) (then\n\
+             (struct.set {b_type} {field} (local.get {b}) {second})\n\
+             (if (i32.eqz (ref.is_null (local.get {a}))) (then\n\
+             (local.set {read} (struct.get{sign} {a_type} {field} (local.get {a})))))))\n"
+        )
     }
 
     /// What a loop does so often, or until there is no more fuel.
