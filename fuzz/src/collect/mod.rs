@@ -6,7 +6,7 @@
 //! exceptions and the host, and now and then a function that sums up all that can be reached
 //! ([`walk`]): by casts in wasm what the driver shows of references through the API.
 //!
-//! What is done with a program is what [`execute`](crate::execute) does: two configurations, or one and
+//! What is done with a program is what [`execute`] does: two configurations, or one and
 //! the peer, must agree. There are two instances in each store, which get each other's objects, functions
 //! and exceptions.
 //!
