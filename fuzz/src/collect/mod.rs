@@ -1,10 +1,10 @@
 //! Collecting: programs made to have objects that live, move and die.
 //!
 //! What `wasm-smith` makes has few objects, and hardly any that is used later. So the programs of this
-//! target come from a grammar of our own: random hierarchies of types ([`types`]), functions that build
-//! and change graphs of objects ([`body`], [`statements`]) held by locals, operands, globals, tables,
+//! target come from a grammar of our own: random hierarchies of types (`types`), functions that build
+//! and change graphs of objects (`body`, `statements`) held by locals, operands, globals, tables,
 //! exceptions and the host, and now and then a function that sums up all that can be reached
-//! ([`walk`]): by casts in wasm what the driver shows of references through the API.
+//! (`walk`): by casts in wasm what the driver shows of references through the API.
 //!
 //! What is done with a program is what [`execute`] does: two configurations, or one and
 //! the peer, must agree. There are two instances in each store, which get each other's objects, functions

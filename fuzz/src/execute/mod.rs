@@ -11,7 +11,7 @@
 //! a heap is full, so a trace ends where one overflowed, was interrupted or had no room.
 //!
 //! Some configurations collect garbage at every allocation or every few, some have next to no heap.
-//! [`census`] says how many of the instructions for objects and exceptions were run.
+//! `census` says how many of the instructions for objects and exceptions were run.
 
 mod census;
 mod ours;
@@ -53,7 +53,7 @@ pub struct Scenario {
     pub asynchronous: bool,
     /// Whether the module goes through an image. It makes no difference.
     pub image: bool,
-    /// Whether fuel is the [`census`]'s.
+    /// Whether fuel is the `census`'s.
     pub census: bool,
     /// How often the program is run, each time from its start and with other values.
     pub rounds: u64,
