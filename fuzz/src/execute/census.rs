@@ -1,7 +1,7 @@
 //! How many instructions for objects and exceptions a program runs, and not only has: by an engine on
 //! which no other costs fuel.
 
-use bimetal::{Config, Engine, OperatorCost, VariableOperatorCost};
+use bimetal::{Config, Engine, OperatorCost};
 
 use super::{HEAP, Scenario, ours};
 use crate::Notes;
@@ -27,20 +27,7 @@ fn cost() -> OperatorCost {
         AnyConvertExtern ExternConvertAny RefI31 I31GetS I31GetU RefEq
         BrOnNull BrOnNonNull RefAsNonNull CallRef ReturnCallRef);
     set!(EXCEPTION; Throw ThrowRef TryTable Try Rethrow);
-    cost.variable = VariableOperatorCost {
-        memory_copy_per_byte: 0,
-        memory_fill_per_byte: 0,
-        memory_init_per_byte: 0,
-        memory_grow_per_page: 0,
-        table_copy_per_element: 0,
-        table_fill_per_element: 0,
-        table_init_per_element: 0,
-        table_grow_per_element: 0,
-        array_copy_per_element: 0,
-        array_fill_per_element: 0,
-        array_init_per_element: 0,
-        array_new_per_element: 0,
-    };
+    cost.variable = super::NOTHING_BY_LENGTH;
     cost
 }
 

@@ -186,26 +186,29 @@ fn configurations() -> Vec<(&'static str, Config)> {
     ]
 }
 
+/// What is copied or made costs nothing for its length.
+const NOTHING_BY_LENGTH: VariableOperatorCost = VariableOperatorCost {
+    memory_copy_per_byte: 0,
+    memory_fill_per_byte: 0,
+    memory_init_per_byte: 0,
+    memory_grow_per_page: 0,
+    table_copy_per_element: 0,
+    table_fill_per_element: 0,
+    table_init_per_element: 0,
+    table_grow_per_element: 0,
+    array_copy_per_element: 0,
+    array_fill_per_element: 0,
+    array_init_per_element: 0,
+    array_new_per_element: 0,
+};
+
 /// An instruction costs what the counter counts; to enter a function costs one more.
 fn counted_cost() -> OperatorCost {
     let mut cost = OperatorCost::uniform(1);
     (cost.Block, cost.Loop, cost.Else, cost.End) = (0, 0, 0, 0);
     (cost.TryTable, cost.Try, cost.Delegate) = (0, 0, 0);
     (cost.Catch, cost.CatchAll) = (0, 0);
-    cost.variable = VariableOperatorCost {
-        memory_copy_per_byte: 0,
-        memory_fill_per_byte: 0,
-        memory_init_per_byte: 0,
-        memory_grow_per_page: 0,
-        table_copy_per_element: 0,
-        table_fill_per_element: 0,
-        table_init_per_element: 0,
-        table_grow_per_element: 0,
-        array_copy_per_element: 0,
-        array_fill_per_element: 0,
-        array_init_per_element: 0,
-        array_new_per_element: 0,
-    };
+    cost.variable = NOTHING_BY_LENGTH;
     cost
 }
 

@@ -14,30 +14,19 @@
 
 use bimetal_wasm::MemoryIndex;
 
+use super::facts::Facts;
 use super::{Context, Fuel};
-use crate::graph::{Cfg, Effects, Graph, Imm, Inst, Op, Type, Value};
+use crate::graph::{Effects, Graph, Imm, Inst, Op, Type, Value};
 use bimetal_codegen::ModuleEnv;
 
 /// Working memory.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// What is known where the walk is, the oldest first.
-    known: Vec<Fact>,
-    /// What is known at the end of each block that was walked.
-    ends: Vec<Fact>,
-    /// By block, its part of `ends`; `None` if it was not walked.
-    parts: Vec<Option<(u32, u32)>>,
-}
+pub(super) type Scratch = Facts<Fact>;
 
 /// So much is known at a time. More takes time and, in code that is live for long, registers.
 const MAX_KNOWN: usize = 24;
 
 /// More additions in a row are not looked through.
 const MAX_SUMS: usize = 8;
-
-/// So much is kept of all blocks; behind the rest nothing is known. Only functions with thousands of
-/// blocks have more.
-const MAX_KEPT: usize = 1 << 16;
 
 /// An address: equal if `base` and `offset` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +42,7 @@ struct Address {
 
 /// The low `size` bytes of `value` are in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fact {
+pub(super) struct Fact {
     address: Address,
     size: u8,
     value: Value,
@@ -72,9 +61,7 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
     let cfg = &mut context.scratch.cfg;
     cfg.compute(graph);
     let scratch = &mut context.scratch.loads;
-    scratch.ends.clear();
-    scratch.parts.clear();
-    scratch.parts.resize(graph.num_blocks(), None);
+    scratch.reset(graph);
     let mut walk = Walk {
         graph,
         env: context.env,
@@ -84,13 +71,13 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
         aliases: false,
     };
     for block in cfg.reverse_postorder() {
-        walk.begin(cfg, block);
+        walk.scratch.begin(walk.graph, cfg, block, |_| false);
         let mut inst = walk.graph.first_inst(block);
         while let Some(current) = inst {
             inst = walk.graph.next_inst(current);
             walk.visit(current);
         }
-        walk.end(block);
+        walk.scratch.end(walk.graph, block);
     }
     let Walk {
         changed, aliases, ..
@@ -111,39 +98,6 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Knows what is known at the end of all blocks before this one.
-    fn begin(&mut self, cfg: &Cfg, block: crate::graph::Block) {
-        let Scratch { known, ends, parts } = &mut *self.scratch;
-        known.clear();
-        let mut first = true;
-        for &inst in cfg.pred_insts(block) {
-            let before = self.graph.inst_block(inst);
-            let part = before.and_then(|before| parts[before.as_u32() as usize]);
-            let Some((start, end)) = part else {
-                known.clear();
-                return;
-            };
-            let end = &ends[start as usize..end as usize];
-            match first {
-                true => known.extend_from_slice(end),
-                false => known.retain(|fact| end.contains(fact)),
-            }
-            first = false;
-        }
-    }
-
-    /// Keeps what is known for the blocks that follow.
-    fn end(&mut self, block: crate::graph::Block) {
-        let Scratch { known, ends, parts } = &mut *self.scratch;
-        let is_last = self.graph.successors(block).next().is_none();
-        if is_last || ends.len() + known.len() > MAX_KEPT {
-            known.clear();
-        }
-        let start = ends.len() as u32;
-        ends.extend_from_slice(known);
-        parts[block.as_u32() as usize] = Some((start, ends.len() as u32));
-    }
-
     fn visit(&mut self, inst: Inst) {
         let op = self.graph.op(inst);
         let effects = op.effects();

@@ -15,6 +15,7 @@
 
 mod cold;
 mod dce;
+mod facts;
 mod loads;
 mod objects;
 mod simplify;

@@ -16,29 +16,19 @@
 use bimetal_codegen::ModuleEnv;
 use bimetal_wasm::{GlobalIndex, RefType, TypeIndex};
 
+use super::facts::Facts;
 use super::{Context, Fuel};
 use crate::graph::{Block, Cfg, Edge, Effects, Graph, Imm, Inst, Op, Type, Value};
 use crate::known;
 
 /// Working memory.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// What is known where the walk is, the oldest first.
-    known: Vec<Fact>,
-    /// What is known at the end of each block that was walked.
-    ends: Vec<Fact>,
-    /// By block, its part of `ends`; `None` if it was not walked.
-    parts: Vec<Option<(u32, u32)>>,
-}
+pub(super) type Scratch = Facts<Fact>;
 
 /// So much is known at a time.
 const MAX_KNOWN: usize = 32;
 
 /// So many fields of a new object are known.
 const MAX_FIELDS: usize = 8;
-
-/// So much is kept of all blocks; behind the rest nothing is known.
-const MAX_KEPT: usize = 1 << 16;
 
 /// How many `i32.eqz` of a condition are looked through.
 const MAX_NEGATIONS: usize = 4;
@@ -65,7 +55,7 @@ enum Index {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fact {
+pub(super) struct Fact {
     key: Key,
     value: Value,
 }
@@ -86,9 +76,7 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
     let cfg = &mut context.scratch.cfg;
     cfg.compute(graph);
     let scratch = &mut context.scratch.objects;
-    scratch.ends.clear();
-    scratch.parts.clear();
-    scratch.parts.resize(graph.num_blocks(), None);
+    scratch.reset(graph);
     let mut walk = Walk {
         graph,
         env: context.env,
@@ -104,7 +92,7 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
             inst = walk.graph.next_inst(current);
             walk.visit(current);
         }
-        walk.end(block);
+        walk.scratch.end(walk.graph, block);
     }
     let Walk {
         changed, aliases, ..
@@ -127,41 +115,11 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Knows what is known at the end of all blocks before this one.
     fn begin(&mut self, cfg: &Cfg, block: Block) {
-        let Scratch { known, ends, parts } = &mut *self.scratch;
-        known.clear();
-        let (mut first, mut is_loop) = (true, false);
-        for &inst in cfg.pred_insts(block) {
-            let before = self.graph.inst_block(inst);
-            let part = before.and_then(|before| parts[before.as_u32() as usize]);
-            let Some((start, end)) = part else {
-                is_loop = true;
-                continue;
-            };
-            let end = &ends[start as usize..end as usize];
-            match first {
-                true => known.extend_from_slice(end),
-                false => known.retain(|fact| end.contains(fact)),
-            }
-            first = false;
-        }
-        if is_loop {
-            known.retain(|fact| fact.key.is_lasting());
-        }
+        let lasts = |fact: &Fact| fact.key.is_lasting();
+        self.scratch.begin(self.graph, cfg, block, lasts);
         if let (&[edge], &[inst]) = (cfg.preds(block), cfg.pred_insts(block)) {
             self.learn_edge(inst, edge);
         }
-    }
-
-    /// Keeps what is known for the blocks that follow.
-    fn end(&mut self, block: Block) {
-        let Scratch { known, ends, parts } = &mut *self.scratch;
-        let is_last = self.graph.successors(block).next().is_none();
-        if is_last || ends.len() + known.len() > MAX_KEPT {
-            known.clear();
-        }
-        let start = ends.len() as u32;
-        ends.extend_from_slice(known);
-        parts[block.as_u32() as usize] = Some((start, ends.len() as u32));
     }
 
     /// What a branch to a block with one way in says.
