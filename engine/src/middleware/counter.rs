@@ -25,9 +25,9 @@ const GLOBAL: &str = "count";
 /// Counts the instructions that each instance executes.
 ///
 /// Every instruction counts as one, but for `block`, `loop`, `else`, `end`, `try_table` and its
-/// legacy kin, which only give structure. The count is up to date whenever the instance is not executing its own code: after
-/// it returned, and in host functions that it called. A branch, a call, a return and `unreachable`
-/// are counted before they happen.
+/// legacy kin, which only give structure. The count is up to date whenever the instance is not
+/// executing its own code: after it returned, and in host functions that it called. A branch, a call,
+/// a return and `unreachable` are counted before they happen.
 ///
 /// If a load, a division or the like traps, the instructions since the last branch or call are not
 /// counted, and neither is it; with [`InstructionCounter::exact_at_traps`] they are, for a lower

@@ -1,7 +1,7 @@
 //! What is known of objects and references: what was written to a field or read from it before, and
 //! what was tested.
 //!
-//! A walk in reverse postorder, as in [`super::loads`]. A field that was read or written is known until
+//! A walk in reverse postorder, see [`super::facts`]. A field that was read or written is known until
 //! something writes the same field of any object: fields of other names, as the uppermost type that has
 //! them names them, are never the same place. What may run other code ends all that is known of fields and
 //! globals. That a reference is not null, or an object of some type, is known for good; so a loop's header

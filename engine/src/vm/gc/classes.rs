@@ -57,6 +57,7 @@ static OF: [u8; LARGEST_CELL as usize / 8 + 1] = {
 /// The number of the class for objects of this size, at most [`LARGEST_CELL`].
 #[inline(always)]
 pub(super) fn class_of(size: u32) -> usize {
+    // Most objects are small; the table would be one more load for each that is moved.
     match size <= 128 {
         true => (size / 8).wrapping_sub(1) as usize,
         false => OF[(size / 8) as usize] as usize,
