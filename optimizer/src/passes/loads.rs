@@ -14,13 +14,14 @@
 
 use bimetal_wasm::MemoryIndex;
 
-use super::facts::Facts;
-use super::{Context, Fuel};
+use super::Context;
+use super::facts::{self, Facts};
 use crate::graph::{Effects, Graph, Imm, Inst, Op, Type, Value};
-use bimetal_codegen::ModuleEnv;
 
 /// Working memory.
 pub(super) type Scratch = Facts<Fact>;
+
+type Walk<'a> = facts::Walk<'a, Fact>;
 
 /// So much is known at a time. More takes time and, in code that is live for long, registers.
 const MAX_KNOWN: usize = 24;
@@ -58,43 +59,21 @@ enum Known {
 }
 
 pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
-    let cfg = &mut context.scratch.cfg;
-    cfg.compute(graph);
-    let scratch = &mut context.scratch.loads;
-    scratch.reset(graph);
-    let mut walk = Walk {
-        graph,
-        env: context.env,
-        fuel: &mut context.fuel,
-        scratch,
-        changed: false,
-        aliases: false,
-    };
-    for block in cfg.reverse_postorder() {
-        walk.scratch.begin(walk.graph, cfg, block, |_| false);
-        let mut inst = walk.graph.first_inst(block);
-        while let Some(current) = inst {
-            inst = walk.graph.next_inst(current);
-            walk.visit(current);
-        }
-        walk.scratch.end(walk.graph, block);
-    }
-    let Walk {
-        changed, aliases, ..
-    } = walk;
-    if aliases {
-        graph.resolve_aliases();
-    }
-    changed
+    let Context {
+        env, fuel, scratch, ..
+    } = context;
+    scratch.cfg.compute(graph);
+    facts::walk(graph, &scratch.cfg, env, fuel, &mut scratch.loads)
 }
 
-struct Walk<'a> {
-    graph: &'a mut Graph,
-    env: &'a ModuleEnv,
-    fuel: &'a mut Fuel,
-    scratch: &'a mut Scratch,
-    changed: bool,
-    aliases: bool,
+impl facts::Fact for Fact {
+    fn lasts(&self) -> bool {
+        false
+    }
+
+    fn visit(walk: &mut Walk<'_>, inst: Inst) {
+        walk.visit(inst);
+    }
 }
 
 impl Walk<'_> {
@@ -116,10 +95,10 @@ impl Walk<'_> {
         } else if let Some((size, exact)) = store_size(op) {
             match self.address(inst) {
                 Some(address) => self.store(inst, address, size, exact),
-                None => self.scratch.known.clear(),
+                None => self.facts.known.clear(),
             }
         } else if effects != Effects::LOAD {
-            self.scratch.known.clear();
+            self.facts.known.clear();
         }
     }
 
@@ -180,7 +159,7 @@ impl Walk<'_> {
         if self.env.memories[address.memory].ty.shared {
             return;
         }
-        let known = &mut self.scratch.known;
+        let known = &mut self.facts.known;
         let at = |fact: &Fact| fact.address.is(&address);
         if let Some(place) = known.iter().rposition(at) {
             let fact = known[place];
@@ -213,7 +192,7 @@ impl Walk<'_> {
             if fact.size > size {
                 return;
             }
-            self.scratch.known.remove(place);
+            self.facts.known.remove(place);
         }
         let value = self.graph.result(inst);
         self.learn(Fact {
@@ -238,7 +217,7 @@ impl Walk<'_> {
             false => u64::from(u32::MAX),
         };
         let is_imported = |memory| env.module.defined_memory(memory).is_none();
-        self.scratch.known.retain(|fact| {
+        self.facts.known.retain(|fact| {
             let other = fact.address.memory;
             match other == address.memory {
                 true => fact.address.is_apart(fact.size, &address, size, mask),
@@ -258,7 +237,7 @@ impl Walk<'_> {
     }
 
     fn learn(&mut self, fact: Fact) {
-        let known = &mut self.scratch.known;
+        let known = &mut self.facts.known;
         if known.len() == MAX_KNOWN {
             known.remove(0);
         }

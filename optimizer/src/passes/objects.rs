@@ -13,16 +13,17 @@
 //! takes the place of another may be of a wider type by its definition: that something is not null, or of
 //! a type, from its definition on must be taken from there alone.
 
-use bimetal_codegen::ModuleEnv;
 use bimetal_wasm::{GlobalIndex, RefType, TypeIndex};
 
-use super::facts::Facts;
-use super::{Context, Fuel};
+use super::Context;
+use super::facts::{self, Facts};
 use crate::graph::{Block, Cfg, Edge, Effects, Graph, Imm, Inst, Op, Type, Value};
 use crate::known;
 
 /// Working memory.
 pub(super) type Scratch = Facts<Fact>;
+
+type Walk<'a> = facts::Walk<'a, Fact>;
 
 /// So much is known at a time.
 const MAX_KNOWN: usize = 32;
@@ -73,55 +74,30 @@ pub(super) fn run(graph: &mut Graph, context: &mut Context<'_>) -> bool {
     if !values.any(|value| is_reference(graph.ty(value))) {
         return false;
     }
-    let cfg = &mut context.scratch.cfg;
-    cfg.compute(graph);
-    let scratch = &mut context.scratch.objects;
-    scratch.reset(graph);
-    let mut walk = Walk {
-        graph,
-        env: context.env,
-        fuel: &mut context.fuel,
-        scratch,
-        changed: false,
-        aliases: false,
-    };
-    for block in cfg.reverse_postorder() {
-        walk.begin(cfg, block);
-        let mut inst = walk.graph.first_inst(block);
-        while let Some(current) = inst {
-            inst = walk.graph.next_inst(current);
-            walk.visit(current);
-        }
-        walk.scratch.end(walk.graph, block);
-    }
-    let Walk {
-        changed, aliases, ..
-    } = walk;
-    if aliases {
-        graph.resolve_aliases();
-    }
-    changed
+    let Context {
+        env, fuel, scratch, ..
+    } = context;
+    scratch.cfg.compute(graph);
+    facts::walk(graph, &scratch.cfg, env, fuel, &mut scratch.objects)
 }
 
-struct Walk<'a> {
-    graph: &'a mut Graph,
-    env: &'a ModuleEnv,
-    fuel: &'a mut Fuel,
-    scratch: &'a mut Scratch,
-    changed: bool,
-    aliases: bool,
+impl facts::Fact for Fact {
+    fn lasts(&self) -> bool {
+        self.key.is_lasting()
+    }
+
+    fn enter(walk: &mut Walk<'_>, cfg: &Cfg, block: Block) {
+        if let (&[edge], &[inst]) = (cfg.preds(block), cfg.pred_insts(block)) {
+            walk.learn_edge(inst, edge);
+        }
+    }
+
+    fn visit(walk: &mut Walk<'_>, inst: Inst) {
+        walk.visit(inst);
+    }
 }
 
 impl Walk<'_> {
-    /// Knows what is known at the end of all blocks before this one.
-    fn begin(&mut self, cfg: &Cfg, block: Block) {
-        let lasts = |fact: &Fact| fact.key.is_lasting();
-        self.scratch.begin(self.graph, cfg, block, lasts);
-        if let (&[edge], &[inst]) = (cfg.preds(block), cfg.pred_insts(block)) {
-            self.learn_edge(inst, edge);
-        }
-    }
-
     /// What a branch to a block with one way in says.
     fn learn_edge(&mut self, branch: Inst, edge: Edge) {
         if self.graph.op(branch) != Op::BranchIf {
@@ -314,7 +290,7 @@ impl Walk<'_> {
     }
 
     fn find(&self, key: Key) -> Option<Value> {
-        let mut known = self.scratch.known.iter().rev();
+        let mut known = self.facts.known.iter().rev();
         known.find(|fact| fact.key == key).map(|fact| fact.value)
     }
 
@@ -322,7 +298,7 @@ impl Walk<'_> {
     fn find_cast(&self, value: Value, to: RefType) -> Option<Value> {
         let is_some = to.nullable || self.find(Key::Some(value)).is_some();
         let module = &*self.env.module;
-        let mut known = self.scratch.known.iter().rev();
+        let mut known = self.facts.known.iter().rev();
         let fits =
             |ty: RefType| module.is_heap_subtype(ty.heap, to.heap) && (is_some || !ty.nullable);
         let found =
@@ -341,7 +317,7 @@ impl Walk<'_> {
     }
 
     fn learn(&mut self, key: Key, value: Value) {
-        let known = &mut self.scratch.known;
+        let known = &mut self.facts.known;
         if known.iter().any(|fact| fact.key == key && key.is_lasting()) {
             return;
         }
@@ -352,7 +328,7 @@ impl Walk<'_> {
     }
 
     fn forget(&mut self, which: impl Fn(Key) -> bool) {
-        self.scratch.known.retain(|fact| !which(fact.key));
+        self.facts.known.retain(|fact| !which(fact.key));
     }
 
     /// An instruction gives what is known, or from now on what it gives is.
